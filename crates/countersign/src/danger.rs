@@ -1,0 +1,20 @@
+//! Everything that lowers safety, in one place, so that one search finds every use.
+//!
+//! There is no way to skip the verification of host names or certificate chains.
+
+use crate::tls::{Alpn, ClientTls, ServerTls};
+
+/// Accepts servers that negotiate no application protocol by ALPN.
+///
+/// For old servers and for proxies that terminate TLS without offering `h2`. The connection is
+/// then taken to speak HTTP/2, and what stands in the middle may be something else that holds
+/// a certificate for the same name. grpc-go refuses such servers since 1.67.
+pub fn allow_servers_without_alpn(tls: ClientTls) -> ClientTls {
+    tls.alpn(Alpn::Optional)
+}
+
+/// Accepts clients that offer no application protocol by ALPN; see
+/// [`allow_servers_without_alpn`].
+pub fn allow_clients_without_alpn(tls: ServerTls) -> ServerTls {
+    tls.alpn(Alpn::Optional)
+}

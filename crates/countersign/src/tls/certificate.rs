@@ -1,0 +1,79 @@
+//! From a verified chain to the names in it.
+
+use std::net::IpAddr;
+
+use rustls_pki_types::CertificateDer;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+use crate::identity::{PeerCertificate, SpiffeId};
+
+/// Parses the leaf of a chain that has been verified.
+///
+/// # Errors
+///
+/// The clause says what cannot be read. The connection is then refused: a certificate that one
+/// parser believes and another cannot read is no basis for an identity.
+pub(crate) fn peer_certificate(
+    chain: &[CertificateDer<'_>],
+) -> Result<PeerCertificate, &'static str> {
+    let leaf = chain.first().ok_or("the chain is empty")?;
+    let parsed = Certificate::from_der(leaf).map_err(|_| "the certificate is not strict DER")?;
+    let tbs = parsed.tbs_certificate();
+
+    let mut certificate = PeerCertificate {
+        spiffe_id: None,
+        uris: Vec::new(),
+        dns_names: Vec::new(),
+        emails: Vec::new(),
+        ip_addresses: Vec::new(),
+        subject: tbs.subject().to_string(),
+        serial: tbs.serial_number().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
+        thumbprint: sha256(leaf),
+        not_before: tbs.validity().not_before.to_system_time(),
+        not_after: tbs.validity().not_after.to_system_time(),
+        chain: chain.iter().map(|certificate| certificate.to_vec()).collect(),
+    };
+    let names = tbs
+        .get_extension::<SubjectAltName>()
+        .map_err(|_| "the subject alternative names cannot be read")?
+        .map(|(_critical, names)| names.0)
+        .unwrap_or_default();
+    for name in names {
+        match name {
+            GeneralName::UniformResourceIdentifier(uri) => {
+                certificate.uris.push(uri.as_str().to_owned());
+            }
+            GeneralName::DnsName(name) => certificate.dns_names.push(name.as_str().to_owned()),
+            GeneralName::Rfc822Name(email) => certificate.emails.push(email.as_str().to_owned()),
+            GeneralName::IpAddress(octets) => certificate.ip_addresses.push(
+                ip_address(octets.as_bytes()).ok_or("an IP name has neither 4 nor 16 bytes")?,
+            ),
+            // Names that nothing here decides on.
+            GeneralName::OtherName(_)
+            | GeneralName::DirectoryName(_)
+            | GeneralName::EdiPartyName(_)
+            | GeneralName::RegisteredId(_) => {}
+        }
+    }
+    // X509-SVID §2: exactly one URI name, and that a SPIFFE ID. Two names and nobody knows
+    // which one was meant.
+    if let [uri] = certificate.uris.as_slice() {
+        certificate.spiffe_id = SpiffeId::parse(uri).ok().filter(SpiffeId::is_workload);
+    }
+    Ok(certificate)
+}
+
+fn ip_address(octets: &[u8]) -> Option<IpAddr> {
+    if let Ok(octets) = <[u8; 4]>::try_from(octets) {
+        return Some(IpAddr::from(octets));
+    }
+    <[u8; 16]>::try_from(octets).ok().map(IpAddr::from)
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}

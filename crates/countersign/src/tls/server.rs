@@ -1,0 +1,174 @@
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+
+use super::client::ALL_VERSIONS;
+use super::provider::{ClockAsTime, provider};
+use super::resolver::BySni;
+use super::{Alpn, Identity, RootCertificates, TlsConfigError, TlsVersion};
+use crate::clock::{Clock, SystemClock};
+
+/// Whether a server asks its clients for certificates.
+///
+/// The two kinds that ask cannot be written without the roots that judge the answer.
+#[derive(Clone, Debug, Default)]
+pub struct ClientCertificates {
+    mode: Mode,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Mode {
+    #[default]
+    None,
+    Optional(RootCertificates),
+    Required(RootCertificates),
+}
+
+impl ClientCertificates {
+    /// Clients are not asked. The default.
+    pub fn none() -> Self {
+        Self { mode: Mode::None }
+    }
+
+    /// Clients may show a certificate. One that does not verify against `roots` ends the
+    /// connection; a client without one stays unidentified.
+    pub fn optional(roots: RootCertificates) -> Self {
+        Self { mode: Mode::Optional(roots) }
+    }
+
+    /// Clients have to show a certificate that verifies against `roots`.
+    pub fn required(roots: RootCertificates) -> Self {
+        Self { mode: Mode::Required(roots) }
+    }
+}
+
+/// How a server secures its connections; see
+/// [`ServerCredentials::tls`](crate::ServerCredentials::tls).
+///
+/// TLS 1.3 and 1.2, X25519MLKEM768 preferred, ALPN `h2` required. Where client certificates are
+/// asked for, sessions are never resumed, since a resumed session skips their check.
+#[derive(Clone)]
+pub struct ServerTls {
+    identities: Vec<Identity>,
+    client_certificates: ClientCertificates,
+    versions: Vec<TlsVersion>,
+    alpn: Alpn,
+    clock: Arc<dyn Clock>,
+}
+
+impl ServerTls {
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self {
+            identities: vec![identity],
+            client_certificates: ClientCertificates::none(),
+            versions: ALL_VERSIONS.to_vec(),
+            alpn: Alpn::Required,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Adds an identity, shown to clients that ask for a name in its certificate (SNI).
+    ///
+    /// The first identity of all answers clients that ask for no name or for an unknown one.
+    #[must_use]
+    pub fn and_identity(mut self, identity: Identity) -> Self {
+        self.identities.push(identity);
+        self
+    }
+
+    /// Whether to ask clients for certificates. Default: no.
+    #[must_use]
+    pub fn client_certificates(mut self, client_certificates: ClientCertificates) -> Self {
+        self.client_certificates = client_certificates;
+        self
+    }
+
+    /// Allows these versions. Default: 1.3 and 1.2.
+    #[must_use]
+    pub fn versions(mut self, versions: impl Into<Vec<TlsVersion>>) -> Self {
+        self.versions = versions.into();
+        self
+    }
+
+    /// Judges validity by this clock. Default: the system's.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    pub(crate) fn alpn(mut self, alpn: Alpn) -> Self {
+        self.alpn = alpn;
+        self
+    }
+
+    /// Blocks on the file system.
+    pub(crate) fn load(&self) -> Result<LoadedServerTls, TlsConfigError> {
+        let rejected =
+            |error: &dyn fmt::Display| TlsConfigError::Rejected { reason: error.to_string() };
+        let identities =
+            self.identities.iter().map(Identity::load).collect::<Result<Vec<_>, _>>()?;
+        let builder = ServerConfig::builder_with_details(
+            provider(),
+            Arc::new(ClockAsTime(Arc::clone(&self.clock))),
+        )
+        .with_protocol_versions(&TlsVersion::rustls(&self.versions))
+        .map_err(|error| rejected(&error))?;
+
+        let asks = !matches!(self.client_certificates.mode, Mode::None);
+        let builder = match &self.client_certificates.mode {
+            Mode::None => builder.with_no_client_auth(),
+            Mode::Optional(roots) | Mode::Required(roots) => {
+                let mut store = RootCertStore::empty();
+                roots.load_into(&mut store)?;
+                let mut verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider());
+                if let Mode::Optional(_) = self.client_certificates.mode {
+                    verifier = verifier.allow_unauthenticated();
+                }
+                builder
+                    .with_client_cert_verifier(verifier.build().map_err(|error| rejected(&error))?)
+            }
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(BySni::new(identities)));
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        if asks {
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        Ok(LoadedServerTls {
+            config: Arc::new(config),
+            alpn: self.alpn,
+            clock: Arc::clone(&self.clock),
+        })
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls")
+            .field("identities", &self.identities)
+            .field("client_certificates", &self.client_certificates)
+            .field("versions", &self.versions)
+            .finish_non_exhaustive()
+    }
+}
+
+/// [`ServerTls`] with everything read and checked.
+#[derive(Clone)]
+pub(crate) struct LoadedServerTls {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) alpn: Alpn,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl LoadedServerTls {
+    /// Offers HTTP/1.1 after HTTP/2.
+    pub(crate) fn offer_http1(&mut self) {
+        let mut config = ServerConfig::clone(&self.config);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        self.config = Arc::new(config);
+    }
+}
