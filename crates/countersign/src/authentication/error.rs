@@ -1,0 +1,105 @@
+use std::error::Error;
+use std::fmt;
+
+/// The class of a denial: what the caller learns, as `ErrorInfo.reason`. Never changes meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A credential is needed and there is none.
+    CredentialsMissing,
+    /// Two credentials, an unknown scheme, or garbage.
+    CredentialsMalformed,
+    /// The token is past its end.
+    TokenExpired,
+    /// The token has not begun.
+    TokenNotYetValid,
+    /// Bad signature, unknown key, issuer or algorithm not allowed, unknown token.
+    TokenInvalid,
+    /// The token is for somebody else.
+    TokenAudience,
+    /// The token or key was taken back.
+    CredentialsRevoked,
+    /// The token is bound to a key, and no proof of it was sent.
+    ProofRequired,
+    /// The proof does not hold.
+    ProofInvalid,
+    /// The authentication is too weak for the method.
+    StepUp,
+    /// The caller is known, and no rule allows the call.
+    PolicyDenied,
+    /// It cannot be found out now whether the credential is good.
+    VerifierUnavailable,
+}
+
+impl Reason {
+    /// The value of `ErrorInfo.reason`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CredentialsMissing => "CREDENTIALS_MISSING",
+            Self::CredentialsMalformed => "CREDENTIALS_MALFORMED",
+            Self::TokenExpired => "TOKEN_EXPIRED",
+            Self::TokenNotYetValid => "TOKEN_NOT_YET_VALID",
+            Self::TokenInvalid => "TOKEN_INVALID",
+            Self::TokenAudience => "TOKEN_AUDIENCE",
+            Self::CredentialsRevoked => "CREDENTIALS_REVOKED",
+            Self::ProofRequired => "PROOF_REQUIRED",
+            Self::ProofInvalid => "PROOF_INVALID",
+            Self::StepUp => "STEP_UP",
+            Self::PolicyDenied => "POLICY_DENIED",
+            Self::VerifierUnavailable => "VERIFIER_UNAVAILABLE",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why evidence was not accepted.
+///
+/// The caller learns the [`Reason`]. The detail is for the operator's log, and must not quote
+/// the credential.
+#[derive(Debug)]
+pub struct AuthenticationError {
+    reason: Reason,
+    detail: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl AuthenticationError {
+    /// The credential is not acceptable.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), source: None }
+    }
+
+    /// It cannot be found out now whether the credential is good: `UNAVAILABLE`.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(Reason::VerifierUnavailable, detail)
+    }
+
+    /// Adds the cause, for the operator.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What the caller learns.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+}
+
+impl fmt::Display for AuthenticationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl Error for AuthenticationError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}

@@ -1,0 +1,266 @@
+use std::fmt;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use crate::credentials::ApiKey;
+use crate::identity::{PeerIdentity, Principal, SecurityLevel};
+
+/// What a caller presented, not yet believed: the connection it came by, and at most one
+/// credential in its metadata.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    peer: &'a PeerIdentity,
+    call: CallEvidence<'a>,
+}
+
+/// The credential in a call's metadata. `Debug` does not show it.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum CallEvidence<'a> {
+    /// There is none.
+    None,
+    /// `authorization: Bearer <token>` (RFC 6750 §2.1).
+    Bearer(&'a str),
+    /// `x-api-key: <key>`.
+    ApiKey(&'a str),
+    /// `authorization` with another scheme.
+    Other {
+        /// The scheme as it was written; schemes are compared without regard to case.
+        scheme: &'a str,
+        /// What follows it.
+        value: &'a str,
+    },
+}
+
+/// Kinds of evidence, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EvidenceKinds {
+    /// The client certificate of the connection.
+    pub certificate: bool,
+    /// `authorization`, whatever the scheme.
+    pub authorization: bool,
+    /// `x-api-key`.
+    pub api_key: bool,
+}
+
+impl EvidenceKinds {
+    /// The kinds in either.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            certificate: self.certificate || other.certificate,
+            authorization: self.authorization || other.authorization,
+            api_key: self.api_key || other.api_key,
+        }
+    }
+}
+
+impl CallEvidence<'_> {
+    /// The longest credential that is looked at, in bytes.
+    pub const MAX_BYTES: usize = 16 * 1024;
+
+    /// Whether `kinds` has this kind.
+    pub(crate) fn is_read_by(&self, kinds: EvidenceKinds) -> bool {
+        match self {
+            Self::None => false,
+            Self::Bearer(_) | Self::Other { .. } => kinds.authorization,
+            Self::ApiKey(_) => kinds.api_key,
+        }
+    }
+}
+
+impl fmt::Debug for CallEvidence<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Bearer(_) => "Bearer(..)",
+            Self::ApiKey(_) => "ApiKey(..)",
+            Self::Other { .. } => "Other(..)",
+        })
+    }
+}
+
+/// The metadata holds something that is not exactly one credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Malformed {
+    #[error("there are {0} credentials where one may be")]
+    Several(usize),
+    #[error("the credential is longer than 16 KiB")]
+    TooLong,
+    #[error("the credential has a character that none may have")]
+    Characters,
+    #[error("there is no scheme, or nothing after it")]
+    Scheme,
+}
+
+impl<'a> Evidence<'a> {
+    /// Evidence for testing authenticators by themselves. It proves nothing.
+    pub fn new(peer: &'a PeerIdentity, call: CallEvidence<'a>) -> Self {
+        Self { peer, call }
+    }
+
+    /// Reads a call's metadata for the kinds that somebody reads. Nothing is believed yet, and
+    /// two credentials are no credential: whoever stands between could add one (RFC 6750 §2).
+    pub(crate) fn read(
+        headers: &'a HeaderMap,
+        peer: &'a PeerIdentity,
+        kinds: EvidenceKinds,
+    ) -> Result<Self, Malformed> {
+        let authorization = kinds.authorization.then(|| headers.get_all(AUTHORIZATION));
+        let api_key = kinds.api_key.then(|| headers.get_all(ApiKey::DEFAULT_KEY));
+        let mut values = authorization
+            .into_iter()
+            .flatten()
+            .map(|value| (false, value))
+            .chain(api_key.into_iter().flatten().map(|value| (true, value)));
+        let Some((is_key, value)) = values.next() else {
+            return Ok(Self { peer, call: CallEvidence::None });
+        };
+        let more = values.count();
+        if more > 0 {
+            return Err(Malformed::Several(1 + more));
+        }
+        if value.len() > CallEvidence::MAX_BYTES {
+            return Err(Malformed::TooLong);
+        }
+        let text = value.to_str().map_err(|_| Malformed::Characters)?;
+        let call = if is_key { api_key_of(text)? } else { authorization_of(text)? };
+        Ok(Self { peer, call })
+    }
+
+    /// The connection that the call came by.
+    pub fn peer(&self) -> &'a PeerIdentity {
+        self.peer
+    }
+
+    /// The credential in the call's metadata.
+    pub fn call(&self) -> CallEvidence<'a> {
+        self.call
+    }
+
+    /// Vouches that this evidence proves `principal`. For authenticators alone.
+    pub fn accept(&self, principal: Principal) -> Authenticated {
+        Authenticated { principal, level: self.peer.security_level() }
+    }
+}
+
+fn api_key_of(text: &str) -> Result<CallEvidence<'_>, Malformed> {
+    match is_token(text) {
+        true => Ok(CallEvidence::ApiKey(text)),
+        false => Err(Malformed::Characters),
+    }
+}
+
+fn authorization_of(text: &str) -> Result<CallEvidence<'_>, Malformed> {
+    let (scheme, value) = text.split_once(' ').ok_or(Malformed::Scheme)?;
+    // RFC 9110 §11.6.2 allows more than one space between scheme and token.
+    let value = value.trim_start_matches(' ');
+    if scheme.is_empty() || value.is_empty() {
+        return Err(Malformed::Scheme);
+    }
+    // The scheme is case-insensitive (RFC 9110 §11.1), the token is not: split first, so that
+    // only the scheme is folded.
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(CallEvidence::Other { scheme, value });
+    }
+    match is_token(value) {
+        true => Ok(CallEvidence::Bearer(value)),
+        false => Err(Malformed::Characters),
+    }
+}
+
+/// Visible ASCII without a comma, by which proxies join two values into one.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
+}
+
+/// A caller whose principal has been proven for this call.
+///
+/// Only an authenticator makes one, from evidence that it accepts, so what asks for it cannot
+/// be reached before the check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authenticated {
+    principal: Principal,
+    level: SecurityLevel,
+}
+
+impl Authenticated {
+    /// Who it is.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// How well the connection protected what proved it.
+    pub fn security_level(&self) -> SecurityLevel {
+        self.level
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: EvidenceKinds =
+        EvidenceKinds { certificate: true, authorization: true, api_key: true };
+
+    fn read(headers: &[(&'static str, &str)], kinds: EvidenceKinds) -> String {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().expect("a header value"));
+        }
+        match Evidence::read(&map, &PeerIdentity::unknown(), kinds) {
+            Ok(Evidence { call: CallEvidence::Bearer(token), .. }) => format!("bearer {token}"),
+            Ok(Evidence { call: CallEvidence::ApiKey(key), .. }) => format!("key {key}"),
+            Ok(Evidence { call: CallEvidence::None, .. }) => "none".to_owned(),
+            Ok(Evidence { call: CallEvidence::Other { scheme, .. }, .. }) => {
+                format!("other {scheme}")
+            }
+            Err(error) => format!("{error:?}"),
+        }
+    }
+
+    #[test]
+    fn exactly_one_credential_is_read() {
+        let long = format!("Bearer {}", "t".repeat(CallEvidence::MAX_BYTES));
+        for (name, headers, told) in [
+            ("none", &[][..], "none"),
+            ("bearer", &[("authorization", "Bearer t")], "bearer t"),
+            ("scheme in another case", &[("authorization", "bEARER t")], "bearer t"),
+            ("two spaces", &[("authorization", "Bearer  t")], "bearer t"),
+            ("key", &[("x-api-key", "k")], "key k"),
+            ("other scheme", &[("authorization", "Basic dTpw")], "other Basic"),
+            ("no scheme", &[("authorization", "t")], "Scheme"),
+            ("nothing after the scheme", &[("authorization", "Bearer ")], "Scheme"),
+            ("empty", &[("authorization", "")], "Scheme"),
+            ("space inside", &[("authorization", "Bearer a b")], "Characters"),
+            ("trailing space", &[("authorization", "Bearer a ")], "Characters"),
+            ("joined by a proxy", &[("authorization", "Bearer a,Bearer b")], "Characters"),
+            ("too long", &[("authorization", long.as_str())], "TooLong"),
+            ("empty key", &[("x-api-key", "")], "Characters"),
+            (
+                "two values",
+                &[("authorization", "Bearer a"), ("authorization", "Bearer a")],
+                "Several(2)",
+            ),
+            ("both kinds", &[("authorization", "Bearer a"), ("x-api-key", "k")], "Several(2)"),
+        ] {
+            assert_eq!(read(headers, ALL), told, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_reads_is_not_looked_at() {
+        let both = [("authorization", "Bearer a"), ("x-api-key", "k")];
+        let tokens_only = EvidenceKinds { authorization: true, ..EvidenceKinds::default() };
+        assert_eq!(read(&both, tokens_only), "bearer a");
+        assert_eq!(read(&both, EvidenceKinds::default()), "none");
+    }
+
+    #[test]
+    fn a_credential_stays_hidden_in_debug_output() {
+        let peer = PeerIdentity::unknown();
+        let shown = format!("{:?}", Evidence::new(&peer, CallEvidence::Bearer("hunter2")));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

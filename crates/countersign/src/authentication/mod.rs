@@ -1,0 +1,86 @@
+//! Authenticators: evidence about a caller in, a proven principal out.
+//!
+//! An authenticator refuses by default. What it accepts leaves as an [`Authenticated`], which
+//! nothing else can make.
+
+mod error;
+mod evidence;
+mod mutual_tls;
+mod static_tokens;
+
+pub use error::{AuthenticationError, Reason};
+pub use evidence::{Authenticated, CallEvidence, Evidence, EvidenceKinds};
+pub use mutual_tls::MutualTls;
+pub use static_tokens::{StaticTokens, StaticTokensError};
+
+pub(crate) use evidence::Malformed;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+/// What an authenticator makes of a call: `Ok(None)` when there is no evidence of its kind.
+pub type Outcome = Result<Option<Authenticated>, AuthenticationError>;
+
+/// Turns evidence of some kind into a proven principal.
+///
+/// The gate asks for every call to a method that is not public, before the body is read. Several
+/// authenticators may read the same kind of evidence; one of them has to accept it.
+#[async_trait]
+pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
+    /// What rules, logs and metrics call it, for instance `mutual-tls`. Unique in a gate.
+    fn name(&self) -> &str;
+
+    /// The kinds of evidence that it reads. A credential of a kind that nobody reads is left in
+    /// the metadata, and one that somebody reads never reaches a handler.
+    fn reads(&self) -> EvidenceKinds;
+
+    /// Decides at once if nothing has to be waited for; `None`, the default, otherwise.
+    ///
+    /// Must not block.
+    fn authenticate_now(&self, _evidence: &Evidence<'_>) -> Option<Outcome> {
+        None
+    }
+
+    /// Decides. Asked when [`authenticate_now`](Self::authenticate_now) did not.
+    ///
+    /// May wait, under the call's deadline; it is dropped when the call ends first.
+    ///
+    /// # Errors
+    ///
+    /// Evidence that is not acceptable, or that nobody can judge now; the [`Reason`] decides
+    /// which status the caller sees.
+    async fn authenticate(&self, evidence: &Evidence<'_>) -> Outcome {
+        self.authenticate_now(evidence).unwrap_or(Ok(None))
+    }
+
+    /// The `www-authenticate` scheme that a caller without credentials is told, such as
+    /// `Bearer`; `None` where metadata cannot help.
+    fn challenge(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+#[async_trait]
+impl<A: Authenticator + ?Sized> Authenticator for Arc<A> {
+    fn name(&self) -> &str {
+        A::name(self)
+    }
+
+    fn reads(&self) -> EvidenceKinds {
+        A::reads(self)
+    }
+
+    fn authenticate_now(&self, evidence: &Evidence<'_>) -> Option<Outcome> {
+        A::authenticate_now(self, evidence)
+    }
+
+    async fn authenticate(&self, evidence: &Evidence<'_>) -> Outcome {
+        A::authenticate(self, evidence).await
+    }
+
+    fn challenge(&self) -> Option<&'static str> {
+        A::challenge(self)
+    }
+}

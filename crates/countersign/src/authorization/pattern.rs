@@ -1,0 +1,119 @@
+//! Which methods a rule is for.
+
+use crate::identity::MethodPath;
+
+/// A parsed pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Pattern {
+    /// `/package.Service/Method`
+    Exact(String),
+    /// `/package.Service/*`; the service's name.
+    Service(String),
+    /// Stars anywhere; a star stands for any characters but a slash. `*` alone is every method.
+    Glob { service: String, method: String },
+}
+
+/// A pattern that is for no method at all, or not for what it seems to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{pattern:?} is not a method pattern: write /package.Service/Method, /package.Service/* or a glob such as /package.*/Get*"
+)]
+pub struct InvalidPattern {
+    pattern: String,
+}
+
+impl Pattern {
+    pub(super) fn parse(text: &str) -> Result<Self, InvalidPattern> {
+        if text == "*" {
+            return Ok(Self::Glob { service: "*".to_owned(), method: "*".to_owned() });
+        }
+        // With every star a letter it has to be a canonical path: a pattern that no canonical
+        // path can match would be a rule that never holds.
+        let plain = text.replace('*', "x");
+        let path =
+            MethodPath::parse(&plain).map_err(|_| InvalidPattern { pattern: text.to_owned() })?;
+        let (service, method) = (path.service().len(), path.method().len());
+        let service = text[1..=service].to_owned();
+        let method = text[text.len() - method..].to_owned();
+        Ok(match (service.contains('*'), method.contains('*')) {
+            (false, false) => Self::Exact(text.to_owned()),
+            (false, true) if method == "*" => Self::Service(service),
+            _ => Self::Glob { service, method },
+        })
+    }
+
+    pub(super) fn matches(&self, path: &MethodPath<'_>) -> bool {
+        match self {
+            Self::Exact(exact) => exact == path.as_str(),
+            Self::Service(service) => service == path.service(),
+            Self::Glob { service, method } => {
+                glob(service.as_bytes(), path.service().as_bytes())
+                    && glob(method.as_bytes(), path.method().as_bytes())
+            }
+        }
+    }
+
+    /// How many characters are given; the more, the closer a rule is to a method.
+    pub(super) fn literal_length(&self) -> usize {
+        match self {
+            Self::Exact(text) | Self::Service(text) => text.len(),
+            Self::Glob { service, method } => {
+                service.bytes().chain(method.bytes()).filter(|byte| *byte != b'*').count()
+            }
+        }
+    }
+}
+
+/// Linear in both for each star: the last star is the only one that is ever gone back to.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if p < pattern.len() && pattern[p] == b'*' {
+            star = Some((p, t));
+            p += 1;
+        } else if p < pattern.len() && pattern[p] == text[t] {
+            (p, t) = (p + 1, t + 1);
+        } else if let Some((star_p, star_t)) = star {
+            star = Some((star_p, star_t + 1));
+            (p, t) = (star_p + 1, star_t + 1);
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_what_they_say() {
+        for (pattern, path, matches) in [
+            ("/a.B/C", "/a.B/C", true),
+            ("/a.B/C", "/a.B/c", false),
+            ("/a.B/*", "/a.B/C", true),
+            ("/a.B/*", "/a.Bx/C", false),
+            ("/a.*/Get*", "/a.B/GetOne", true),
+            ("/a.*/Get*", "/a.B/SetOne", false),
+            ("/a.*/Get*", "/ab.B/GetOne", false),
+            ("/*.Health/*", "/grpc.health.v1.Health/Check", true),
+            ("/a*b*c/M", "/aXbXbXc/M", true),
+            ("/a*b*c/M", "/aXbXbX/M", false),
+            ("*", "/a.B/C", true),
+            ("/*/*", "/a.B/C", true),
+        ] {
+            let parsed = Pattern::parse(pattern).expect(pattern);
+            let path = MethodPath::parse(path).expect(path);
+            assert_eq!(parsed.matches(&path), matches, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_no_method_can_match_is_refused() {
+        for pattern in ["", "a.B/C", "/a.B", "//C", "/a.B/C/D", "/a.B/", "/a B/C", "**x", "/**"] {
+            assert!(Pattern::parse(pattern).is_err(), "{pattern:?}");
+        }
+    }
+}

@@ -1,0 +1,339 @@
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::pattern::{InvalidPattern, Pattern};
+use crate::authentication::Authenticated;
+use crate::identity::MethodPath;
+
+/// Who may call what, method by method. A method without a rule is allowed to nobody.
+///
+/// Patterns are `/package.Service/Method`, `/package.Service/*`, or globs in which a star stands
+/// for any characters but a slash; `*` alone is every method. A `denied` rule that matches
+/// wins. Among the others an exact rule goes before a service's, and a service's before a glob;
+/// among globs, the one with the most characters given. Equal patterns are an error.
+///
+/// ```
+/// use countersign::Rules;
+///
+/// let rules = Rules::new()
+///     .health_is_public()
+///     .authenticated("/orders.v1.Orders/*")
+///     .authenticated_by("/orders.v1.Admin/*", ["mutual-tls"])
+///     .denied("/orders.v1.Orders/Purge");
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "rules do nothing until a gate has them"]
+pub struct Rules {
+    rules: Vec<(String, Access)>,
+}
+
+/// What a rule asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Public,
+    Optional,
+    Authenticated,
+    AuthenticatedBy(Vec<String>),
+    Denied,
+}
+
+impl Rules {
+    /// No rule: nobody may call anything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Everybody may call it. Credentials are not looked at, so a bad one does not keep anyone
+    /// from a health check, and the handler knows no principal.
+    pub fn public(self, pattern: &str) -> Self {
+        self.rule(pattern, Access::Public)
+    }
+
+    /// Everybody may call it. Credentials are checked when there are some; bad ones are refused.
+    pub fn optional(self, pattern: &str) -> Self {
+        self.rule(pattern, Access::Optional)
+    }
+
+    /// Every proven caller may call it.
+    pub fn authenticated(self, pattern: &str) -> Self {
+        self.rule(pattern, Access::Authenticated)
+    }
+
+    /// Callers that one of these authenticators proved may call it.
+    pub fn authenticated_by<'a>(
+        self,
+        pattern: &str,
+        authenticators: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let names = authenticators.into_iter().map(str::to_owned).collect();
+        self.rule(pattern, Access::AuthenticatedBy(names))
+    }
+
+    /// Nobody may call it, whatever other rules say.
+    pub fn denied(self, pattern: &str) -> Self {
+        self.rule(pattern, Access::Denied)
+    }
+
+    /// Health checks (`grpc.health.v1.Health`) for everybody.
+    pub fn health_is_public(self) -> Self {
+        self.public("/grpc.health.v1.Health/*")
+    }
+
+    /// Server reflection, both versions, for proven callers.
+    pub fn reflection_is_authenticated(self) -> Self {
+        self.authenticated("/grpc.reflection.v1.ServerReflection/*")
+            .authenticated("/grpc.reflection.v1alpha.ServerReflection/*")
+    }
+
+    /// Server reflection, both versions, for everybody: strangers can list every method.
+    pub fn reflection_is_public(self) -> Self {
+        self.public("/grpc.reflection.v1.ServerReflection/*")
+            .public("/grpc.reflection.v1alpha.ServerReflection/*")
+    }
+
+    fn rule(mut self, pattern: &str, access: Access) -> Self {
+        self.rules.push((pattern.to_owned(), access));
+        self
+    }
+}
+
+/// Why rules cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RulesError {
+    /// A pattern cannot be read.
+    #[error(transparent)]
+    Pattern(#[from] InvalidPattern),
+    /// Two rules have the same pattern, and only one of them would hold.
+    #[error("two rules are for {pattern:?}")]
+    Duplicate {
+        /// The pattern.
+        pattern: String,
+    },
+    /// A rule asks for an authenticator that the gate has not got: it would allow nobody.
+    #[error(
+        "the rule for {pattern:?} asks for the authenticator {name:?}, and the gate has {known:?}"
+    )]
+    UnknownAuthenticator {
+        /// The rule's pattern.
+        pattern: String,
+        /// The authenticator that is missing.
+        name: String,
+        /// Those that are there.
+        known: Vec<String>,
+    },
+    /// A rule lists no authenticator at all: it would allow nobody.
+    #[error("the rule for {pattern:?} lists no authenticator")]
+    NoAuthenticator {
+        /// The rule's pattern.
+        pattern: String,
+    },
+}
+
+/// Rules made ready to be asked.
+#[derive(Debug)]
+pub(crate) struct RuleSet {
+    denied: Vec<Arc<Rule>>,
+    exact: HashMap<String, Arc<Rule>>,
+    services: HashMap<String, Arc<Rule>>,
+    /// The closest first.
+    globs: Vec<Arc<Rule>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Rule {
+    name: Arc<str>,
+    pattern: Pattern,
+    pub(crate) access: Access,
+}
+
+impl RuleSet {
+    /// `authenticators` are the names that rules may ask for.
+    pub(crate) fn compile(rules: Rules, authenticators: &[&str]) -> Result<Self, RulesError> {
+        let mut set = Self {
+            denied: Vec::new(),
+            exact: HashMap::new(),
+            services: HashMap::new(),
+            globs: Vec::new(),
+        };
+        let mut seen = HashSet::new();
+        for (pattern, access) in rules.rules {
+            if !seen.insert(pattern.clone()) {
+                return Err(RulesError::Duplicate { pattern });
+            }
+            if let Access::AuthenticatedBy(names) = &access {
+                if names.is_empty() {
+                    return Err(RulesError::NoAuthenticator { pattern });
+                }
+                if let Some(name) = names.iter().find(|n| !authenticators.contains(&n.as_str())) {
+                    return Err(RulesError::UnknownAuthenticator {
+                        pattern,
+                        name: name.clone(),
+                        known: authenticators.iter().map(|&name| name.to_owned()).collect(),
+                    });
+                }
+            }
+            let parsed = Pattern::parse(&pattern)?;
+            let rule = Arc::new(Rule { name: pattern.into(), pattern: parsed.clone(), access });
+            match parsed {
+                _ if rule.access == Access::Denied => set.denied.push(rule),
+                Pattern::Exact(path) => drop(set.exact.insert(path, rule)),
+                Pattern::Service(service) => drop(set.services.insert(service, rule)),
+                Pattern::Glob { .. } => set.globs.push(rule),
+            }
+        }
+        // Stable: of two globs that give as many characters the earlier one goes first.
+        set.globs.sort_by_key(|rule| std::cmp::Reverse(rule.pattern.literal_length()));
+        Ok(set)
+    }
+
+    /// The rule for a method. `None`: nobody may call it.
+    pub(crate) fn find(&self, path: &MethodPath<'_>) -> Option<&Arc<Rule>> {
+        let matching = |rules: &'_ [Arc<Rule>]| rules.iter().position(|r| r.pattern.matches(path));
+        if let Some(denied) = matching(&self.denied) {
+            return Some(&self.denied[denied]);
+        }
+        self.exact
+            .get(path.as_str())
+            .or_else(|| self.services.get(path.service()))
+            .or_else(|| matching(&self.globs).map(|glob| &self.globs[glob]))
+    }
+}
+
+impl Rule {
+    /// Decides one call for those who were proven, the strongest claim first.
+    pub(crate) fn authorize(&self, callers: &[Authenticated]) -> Result<Permit, Denied> {
+        let caller = match &self.access {
+            Access::Public => None,
+            Access::Optional => callers.first().cloned(),
+            Access::Authenticated => Some(callers.first().cloned().ok_or_else(|| self.denial())?),
+            Access::AuthenticatedBy(names) => {
+                let by = |caller: &&Authenticated| {
+                    names.iter().any(|name| name == caller.principal().authenticator())
+                };
+                Some(callers.iter().find(by).cloned().ok_or_else(|| self.denial())?)
+            }
+            Access::Denied => return Err(self.denial()),
+        };
+        Ok(Permit { rule: Arc::clone(&self.name), caller })
+    }
+
+    fn denial(&self) -> Denied {
+        Denied { rule: Some(Arc::clone(&self.name)) }
+    }
+}
+
+/// Leave for one call, and the rule that gave it.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    rule: Arc<str>,
+    caller: Option<Authenticated>,
+}
+
+impl Permit {
+    /// The rule's pattern.
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+
+    /// Who may call; `None` on a public method.
+    pub fn caller(&self) -> Option<&Authenticated> {
+        self.caller.as_ref()
+    }
+}
+
+/// No leave for one call, and the rule that refused it, if there is one.
+#[derive(Clone, Debug, Default)]
+pub struct Denied {
+    rule: Option<Arc<str>>,
+}
+
+impl Denied {
+    /// The rule's pattern; `None` when the method has no rule.
+    pub fn rule(&self) -> Option<&str> {
+        self.rule.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authentication::{CallEvidence, Evidence};
+    use crate::identity::{PeerIdentity, Principal};
+
+    const KNOWN: [&str; 2] = ["mutual-tls", "static-tokens"];
+
+    fn proven_by(authenticator: &str) -> Authenticated {
+        let peer = PeerIdentity::unknown();
+        Evidence::new(&peer, CallEvidence::None).accept(Principal::new("ci", authenticator))
+    }
+
+    fn compiled(rules: Rules) -> RuleSet {
+        RuleSet::compile(rules, &KNOWN).expect("valid rules")
+    }
+
+    fn found<'a>(set: &'a RuleSet, path: &str) -> Option<&'a str> {
+        set.find(&MethodPath::parse(path).expect("canonical")).map(|rule| &*rule.name)
+    }
+
+    #[test]
+    fn no_rules_allow_nothing() {
+        assert_eq!(found(&compiled(Rules::new()), "/a.B/C"), None);
+    }
+
+    #[test]
+    fn the_closest_rule_counts_and_a_denial_before_all() {
+        let set = compiled(
+            Rules::new()
+                .authenticated("*")
+                .public("/a.*/Get*")
+                .optional("/a.B/*")
+                .authenticated("/a.B/C")
+                .denied("/a.B/Purge*"),
+        );
+        for (path, rule) in [
+            ("/a.B/C", "/a.B/C"),
+            ("/a.B/D", "/a.B/*"),
+            ("/a.X/GetOne", "/a.*/Get*"),
+            ("/z.Z/Z", "*"),
+            ("/a.B/PurgeAll", "/a.B/Purge*"),
+        ] {
+            assert_eq!(found(&set, path), Some(rule), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_rule_by_authenticator_takes_its_callers_and_no_others() {
+        let set = compiled(Rules::new().authenticated_by("/a.B/*", ["mutual-tls"]));
+        let rule = set.find(&MethodPath::parse("/a.B/C").expect("canonical")).expect("a rule");
+        let permit = rule
+            .authorize(&[proven_by("static-tokens"), proven_by("mutual-tls")])
+            .expect("one of them is");
+        let caller = permit.caller().expect("a caller").principal();
+        assert_eq!(caller.authenticator(), "mutual-tls");
+        rule.authorize(&[proven_by("static-tokens")]).expect_err("none of them is");
+        rule.authorize(&[]).expect_err("nobody");
+    }
+
+    #[test]
+    fn public_rules_name_nobody_and_optional_ones_whoever_is_proven() {
+        let set = compiled(Rules::new().public("/a.B/P").optional("/a.B/O"));
+        let rule = |path| set.find(&MethodPath::parse(path).expect("canonical")).expect("a rule");
+        let known = [proven_by("mutual-tls")];
+        assert!(rule("/a.B/P").authorize(&known).expect("public").caller().is_none());
+        assert!(rule("/a.B/O").authorize(&known).expect("optional").caller().is_some());
+        assert!(rule("/a.B/O").authorize(&[]).expect("optional").caller().is_none());
+    }
+
+    #[test]
+    fn rules_that_cannot_hold_are_refused() {
+        let error = |rules| RuleSet::compile(rules, &KNOWN).expect_err("refused");
+        let twice = Rules::new().public("/a.B/C").denied("/a.B/C");
+        assert!(matches!(error(twice), RulesError::Duplicate { .. }));
+        let unknown = Rules::new().authenticated_by("/a.B/C", ["mtls"]);
+        assert!(matches!(error(unknown), RulesError::UnknownAuthenticator { .. }));
+        let nobody = Rules::new().authenticated_by("/a.B/C", []);
+        assert!(matches!(error(nobody), RulesError::NoAuthenticator { .. }));
+        assert!(matches!(error(Rules::new().public("a.B/C")), RulesError::Pattern(_)));
+    }
+}

@@ -1,0 +1,77 @@
+use std::fmt;
+
+use async_trait::async_trait;
+use http::{HeaderName, HeaderValue};
+
+use super::{
+    CallCredentials, CallCredentialsError, CallDetails, CallMetadata, ChannelSecurityInfo,
+};
+use crate::secret::Secret;
+
+/// Sends an API key with every call, as `x-api-key` unless another key is named.
+///
+/// Never below [`SecurityLevel::PrivacyAndIntegrity`](crate::SecurityLevel).
+#[derive(Clone)]
+pub struct ApiKey {
+    name: HeaderName,
+    value: HeaderValue,
+}
+
+impl ApiKey {
+    /// The metadata key that is used when none is named.
+    pub const DEFAULT_KEY: &str = "x-api-key";
+
+    /// Sends `key` as `x-api-key`.
+    ///
+    /// # Errors
+    ///
+    /// When it is empty or not visible ASCII; the message does not quote it.
+    pub fn new(key: impl Into<Secret<String>>) -> Result<Self, CallCredentialsError> {
+        let key = key.into();
+        let text = key.expose();
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(CallCredentialsError::permanent("the API key is not visible ASCII"));
+        }
+        let mut value = HeaderValue::from_str(text).expect("visible ASCII");
+        value.set_sensitive(true);
+        Ok(Self { name: HeaderName::from_static(Self::DEFAULT_KEY), value })
+    }
+
+    /// Sends it under another metadata key.
+    ///
+    /// # Errors
+    ///
+    /// When the name cannot be a metadata key or belongs to the transport.
+    pub fn under(mut self, metadata_key: &str) -> Result<Self, CallCredentialsError> {
+        self.name = CallMetadata::checked_name(metadata_key)?;
+        Ok(self)
+    }
+}
+
+#[async_trait]
+impl CallCredentials for ApiKey {
+    async fn get_metadata(
+        &self,
+        _call: &CallDetails,
+        _security: &ChannelSecurityInfo,
+        metadata: &mut CallMetadata,
+    ) -> Result<(), CallCredentialsError> {
+        Ok(metadata.insert_checked(self.name.clone(), self.value.clone())?)
+    }
+
+    fn get_metadata_now(
+        &self,
+        _call: &CallDetails,
+        _security: &ChannelSecurityInfo,
+        metadata: &mut CallMetadata,
+    ) -> Result<bool, CallCredentialsError> {
+        metadata.insert_checked(self.name.clone(), self.value.clone())?;
+        Ok(true)
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiKey({}: ..)", self.name)
+    }
+}

@@ -1,0 +1,188 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use http::HeaderValue;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::{
+    CallCredentials, CallCredentialsError, CallDetails, CallMetadata, ChannelSecurityInfo,
+};
+use crate::secret::Secret;
+
+/// Sends `authorization: Bearer <token>` with every call (RFC 6750 §2.1).
+///
+/// Never below [`SecurityLevel::PrivacyAndIntegrity`](crate::SecurityLevel).
+#[derive(Clone)]
+pub struct BearerToken {
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    Fixed(HeaderValue),
+    File(Arc<TokenFile>),
+}
+
+impl BearerToken {
+    /// How long the text of a token file is used before the file is read again.
+    pub const REREAD_AFTER: Duration = Duration::from_secs(60);
+
+    /// The longest token, in bytes: what our own gate accepts.
+    pub const MAX_BYTES: usize = 16 * 1024;
+
+    /// A token that stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// When it is empty, longer than [`MAX_BYTES`](Self::MAX_BYTES), or has a character that a
+    /// token cannot have; the message does not quote it.
+    pub fn new(token: impl Into<Secret<String>>) -> Result<Self, CallCredentialsError> {
+        Ok(Self { source: Source::Fixed(header(token.into().expose())?) })
+    }
+
+    /// The token in a file, white space around it removed.
+    ///
+    /// Nothing is read before the first call. The file is read again
+    /// [`REREAD_AFTER`](Self::REREAD_AFTER) the last reading; while it cannot be read, the last
+    /// token goes on being sent. A call fails with `UNAVAILABLE` when the file cannot be read and
+    /// no token is known, and with `UNAUTHENTICATED` when there is no token in it.
+    pub fn from_file(path: impl AsRef<Path>) -> Self {
+        Self {
+            source: Source::File(Arc::new(TokenFile {
+                path: path.as_ref().to_owned(),
+                last: ArcSwapOption::empty(),
+                reading: Mutex::new(()),
+            })),
+        }
+    }
+}
+
+#[async_trait]
+impl CallCredentials for BearerToken {
+    async fn get_metadata(
+        &self,
+        _call: &CallDetails,
+        _security: &ChannelSecurityInfo,
+        metadata: &mut CallMetadata,
+    ) -> Result<(), CallCredentialsError> {
+        let value = match &self.source {
+            Source::Fixed(value) => value.clone(),
+            Source::File(file) => file.token().await?,
+        };
+        Ok(metadata.insert_authorization(value)?)
+    }
+
+    fn get_metadata_now(
+        &self,
+        _call: &CallDetails,
+        _security: &ChannelSecurityInfo,
+        metadata: &mut CallMetadata,
+    ) -> Result<bool, CallCredentialsError> {
+        let value = match &self.source {
+            Source::Fixed(value) => Some(value.clone()),
+            Source::File(file) => file.fresh(),
+        };
+        match value {
+            Some(value) => {
+                metadata.insert_authorization(value)?;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+}
+
+impl fmt::Debug for BearerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Source::Fixed(_) => f.write_str("BearerToken(..)"),
+            Source::File(file) => write!(f, "BearerToken(file {:?})", file.path),
+        }
+    }
+}
+
+struct TokenFile {
+    path: PathBuf,
+    last: ArcSwapOption<Reading>,
+    /// Held while the file is read, so that calls at the same time read it once.
+    reading: Mutex<()>,
+}
+
+struct Reading {
+    at: Instant,
+    value: HeaderValue,
+}
+
+impl TokenFile {
+    fn fresh(&self) -> Option<HeaderValue> {
+        let last = self.last.load();
+        let last = last.as_ref()?;
+        (last.at.elapsed() < BearerToken::REREAD_AFTER).then(|| last.value.clone())
+    }
+
+    async fn token(&self) -> Result<HeaderValue, CallCredentialsError> {
+        let _reading = self.reading.lock().await;
+        if let Some(value) = self.fresh() {
+            return Ok(value);
+        }
+        let path = self.path.clone();
+        let read = tokio::task::spawn_blocking(move || read(&path))
+            .await
+            .unwrap_or_else(|_| Err(CallCredentialsError::transient("reading was cut off")));
+        match (read, self.last.load_full()) {
+            (Ok(value), _) => {
+                let at = Instant::now();
+                self.last.store(Some(Arc::new(Reading { at, value: value.clone() })));
+                Ok(value)
+            }
+            (Err(error), Some(last)) => {
+                tracing::warn!(%error, "keeping the last token of the file");
+                // Asked again after the same time, not by every call.
+                let again = Reading { at: Instant::now(), value: last.value.clone() };
+                self.last.store(Some(Arc::new(again)));
+                Ok(last.value.clone())
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<HeaderValue, CallCredentialsError> {
+    use std::io::Read;
+    let mut text = Zeroizing::new(String::new());
+    // One byte over the limit is enough to know that it is over.
+    std::fs::File::open(path)
+        .and_then(|file| file.take(BearerToken::MAX_BYTES as u64 + 1024).read_to_string(&mut text))
+        .map_err(|error| {
+            CallCredentialsError::transient(format!(
+                "cannot read the token file `{}`",
+                path.display()
+            ))
+            .with_source(error)
+        })?;
+    header(text.trim()).map_err(|error| {
+        CallCredentialsError::permanent(format!("token file `{}`: {error}", path.display()))
+    })
+}
+
+fn header(token: &str) -> Result<HeaderValue, CallCredentialsError> {
+    let problem = if token.is_empty() {
+        "there is no token in it"
+    } else if token.len() > BearerToken::MAX_BYTES {
+        "the token is longer than 16 KiB"
+    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "the token has a character that is not visible ASCII"
+    } else {
+        let text = Zeroizing::new(format!("Bearer {token}"));
+        let mut value = HeaderValue::from_str(&text).expect("visible ASCII");
+        value.set_sensitive(true);
+        return Ok(value);
+    };
+    Err(CallCredentialsError::permanent(problem))
+}

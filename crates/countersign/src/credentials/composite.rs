@@ -1,0 +1,56 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{
+    CallCredentials, CallCredentialsError, CallDetails, CallMetadata, ChannelSecurityInfo,
+};
+use crate::identity::SecurityLevel;
+
+/// Several call credentials as one, asked in order.
+///
+/// The first failure ends it. Its minimum level is the highest of theirs. Two that write the
+/// same key are a mistake and fail the call.
+#[derive(Clone, Debug)]
+pub struct CompositeCallCredentials {
+    parts: Vec<Arc<dyn CallCredentials>>,
+}
+
+impl CompositeCallCredentials {
+    /// Begins with two.
+    pub fn new(first: impl CallCredentials, second: impl CallCredentials) -> Self {
+        Self { parts: vec![Arc::new(first), Arc::new(second)] }
+    }
+
+    /// Adds another.
+    #[must_use]
+    pub fn and(mut self, next: impl CallCredentials) -> Self {
+        self.parts.push(Arc::new(next));
+        self
+    }
+}
+
+#[async_trait]
+impl CallCredentials for CompositeCallCredentials {
+    async fn get_metadata(
+        &self,
+        call: &CallDetails,
+        security: &ChannelSecurityInfo,
+        metadata: &mut CallMetadata,
+    ) -> Result<(), CallCredentialsError> {
+        for part in &self.parts {
+            if !part.get_metadata_now(call, security, metadata)? {
+                part.get_metadata(call, security, metadata).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn minimum_channel_security_level(&self) -> SecurityLevel {
+        self.parts
+            .iter()
+            .map(|part| part.minimum_channel_security_level())
+            .max()
+            .unwrap_or(SecurityLevel::PrivacyAndIntegrity)
+    }
+}

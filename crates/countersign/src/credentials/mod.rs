@@ -1,0 +1,24 @@
+//! What each end brings to a call: channel and server credentials per connection, call
+//! credentials per RPC.
+
+mod api_key;
+mod bearer;
+mod call;
+mod channel;
+mod composite;
+mod metadata;
+mod server;
+
+pub use api_key::ApiKey;
+pub use bearer::BearerToken;
+pub use call::{
+    CallCredentials, CallCredentialsError, CallCredentialsErrorKind, CallDetails,
+    ChannelSecurityInfo,
+};
+pub use channel::{CarriesCallCredentials, ChannelCredentials, Insecure, Local, Tls};
+pub use composite::CompositeCallCredentials;
+pub use metadata::{CallMetadata, InvalidMetadata};
+pub use server::{ServerCredentials, ServerLimits};
+
+pub(crate) use channel::{AnyChannelCredentials, ChannelSecurity};
+pub(crate) use server::ServerSecurity;

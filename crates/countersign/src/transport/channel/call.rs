@@ -1,0 +1,347 @@
+//! One call, from a request to the head of its response.
+
+use std::error::Error;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, USER_AGENT};
+use http::uri::{Parts, Scheme};
+use http::{HeaderValue, Request, Response, Uri};
+use tokio::time::{Instant, timeout_at};
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use super::Inner;
+use super::body::{ResponseBody, sanitize};
+use super::connection::Connection;
+use super::error::{CallError, CallPhase, ConnectError};
+use super::pool::{Pick, Pool};
+use super::request::CallOptions;
+use crate::credentials::{CallCredentials, CallDetails, CallMetadata};
+use crate::identity::Authority;
+
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+/// How often a call that never left is given another connection.
+const MAX_ATTEMPTS: usize = 3;
+
+pub(super) async fn call(
+    channel: Arc<Inner>,
+    mut request: Request<Body>,
+) -> Result<Response<ResponseBody>, Status> {
+    let options = request.extensions_mut().remove::<CallOptions>().unwrap_or_default();
+    let deadline = deadline(&channel, &request);
+    Ok(Call { channel, options, deadline }.run(request).await?)
+}
+
+struct Call {
+    channel: Arc<Inner>,
+    options: CallOptions,
+    deadline: Option<Instant>,
+}
+
+impl Call {
+    async fn run(self, mut request: Request<Body>) -> Result<Response<ResponseBody>, CallError> {
+        let authority = match &self.options.authority {
+            Some(text) => Some(
+                Authority::parse(text)
+                    .map_err(|_| CallError::Authority { authority: text.clone() })?,
+            ),
+            None => None,
+        };
+        refuse_many_authorizations(&request)?;
+        if !request.headers().contains_key(USER_AGENT) {
+            request.headers_mut().insert(USER_AGENT, self.channel.user_agent.clone());
+        }
+        let mut attempt = 0;
+        loop {
+            let (connection, pool) = self.connection().await?;
+            if let Some(authority) = &authority {
+                if !connection.vouches_for(authority) {
+                    return Err(CallError::Authority { authority: authority.to_string() });
+                }
+            }
+            let authority = authority.as_ref().unwrap_or(&self.channel.target.authority);
+            let before = request.headers().clone();
+            self.authenticate(&pool, &connection, authority, &mut request).await?;
+            address(&mut request, authority, &connection);
+            self.tell_deadline(&mut request);
+
+            let busy = connection.busy();
+            let sent = connection.sender().try_send_request(request);
+            match self.in_time(CallPhase::Response, sent).await? {
+                Ok(response) => {
+                    let (mut head, body) = response.into_parts();
+                    sanitize(&mut head.headers);
+                    let address = connection.address.clone();
+                    let body = ResponseBody::new(body, self.deadline, address, busy);
+                    return Ok(Response::from_parts(head, body));
+                }
+                Err(mut failed) => {
+                    attempt += 1;
+                    match failed.take_message() {
+                        // The connection went away under it and nothing was sent: another
+                        // connection is as good, and the credentials are asked again.
+                        Some(unsent) if attempt < MAX_ATTEMPTS => {
+                            connection.retire();
+                            request = unsent;
+                            *request.headers_mut() = before;
+                        }
+                        _ => return Err(transport_error(failed.into_error(), &connection.address)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// A connection that is ready. Fails at once when there is none to be had, unless the call
+    /// waits for one.
+    async fn connection(&self) -> Result<(Arc<Connection>, Arc<Pool>), CallError> {
+        let mut last = None;
+        loop {
+            let pool = self.channel.pool.load_full();
+            let mut changes = pool.changes();
+            let again = match pool.pick() {
+                Pick::Ready(connection) => return Ok((connection, pool)),
+                Pick::Wait => None,
+                Pick::Failed { error, until } => {
+                    if !self.options.wait_for_ready {
+                        return Err(error.into());
+                    }
+                    last = Some(error);
+                    Some(until)
+                }
+            };
+            // The pool may be replaced while its own changes are waited for: then its tasks are
+            // gone, and the new one is asked when this future lets go of the old.
+            drop(pool);
+            let change = async {
+                match again {
+                    Some(until) => drop(timeout_at(until, changes.changed()).await),
+                    None => drop(changes.changed().await),
+                }
+            };
+            self.in_time_after(CallPhase::Connecting, last.as_ref(), change).await?;
+        }
+    }
+
+    /// Asks the credentials, once it is clear that the connection protects what they say.
+    async fn authenticate(
+        &self,
+        pool: &Pool,
+        connection: &Connection,
+        authority: &Authority,
+        request: &mut Request<Body>,
+    ) -> Result<(), CallError> {
+        let channels = &pool.dialer().credentials.call;
+        let Some(credentials) = self.options.credentials.as_ref().or(channels.as_ref()) else {
+            return Ok(());
+        };
+        let security = &connection.security;
+        let need = credentials.minimum_channel_security_level();
+        if security.security_level() < need {
+            return Err(CallError::Insecure {
+                have: security.security_level(),
+                need,
+                credentials: format!("{credentials:?}"),
+            });
+        }
+        let details = CallDetails {
+            authority: authority.as_str().into(),
+            audience_host: authority.without_https_port().into(),
+            path: request.uri().path().to_owned(),
+        };
+        let mut metadata = CallMetadata::default();
+        let asked = credentials
+            .get_metadata_now(&details, security, &mut metadata)
+            .map_err(CallError::Credentials)?;
+        if !asked {
+            let asking = credentials.get_metadata(&details, security, &mut metadata);
+            self.in_time(CallPhase::Credentials, asking).await?.map_err(CallError::Credentials)?;
+        }
+        let headers = request.headers_mut();
+        for (name, value) in metadata.into_entries() {
+            if name == AUTHORIZATION && headers.contains_key(AUTHORIZATION) {
+                return Err(CallError::ManyAuthorizations { count: 2 });
+            }
+            headers.append(name, value);
+        }
+        Ok(())
+    }
+
+    /// Says what is left of the deadline, now that connection and credentials took their part.
+    fn tell_deadline(&self, request: &mut Request<Body>) {
+        if let Some(deadline) = self.deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            request.headers_mut().insert(GRPC_TIMEOUT, timeout_value(left));
+        }
+    }
+
+    async fn in_time<T>(
+        &self,
+        during: CallPhase,
+        work: impl Future<Output = T>,
+    ) -> Result<T, CallError> {
+        self.in_time_after(during, None, work).await
+    }
+
+    async fn in_time_after<T>(
+        &self,
+        during: CallPhase,
+        last: Option<&ConnectError>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, CallError> {
+        match self.deadline {
+            None => Ok(work.await),
+            Some(deadline) => timeout_at(deadline, work)
+                .await
+                .map_err(|_| CallError::DeadlineExceeded { during, last: last.cloned() }),
+        }
+    }
+}
+
+fn deadline(channel: &Inner, request: &Request<Body>) -> Option<Instant> {
+    let asked = request.headers().get(GRPC_TIMEOUT).and_then(parse_timeout);
+    asked.or(channel.options.call_timeout).map(|timeout| {
+        let now = Instant::now();
+        // 100 years are as good as none, and do not overflow.
+        now.checked_add(timeout).unwrap_or(now + Duration::from_secs(100 * 365 * 86_400))
+    })
+}
+
+/// What was put into the metadata by hand.
+fn refuse_many_authorizations(request: &Request<Body>) -> Result<(), CallError> {
+    match request.headers().get_all(AUTHORIZATION).iter().count() {
+        0 | 1 => Ok(()),
+        count => Err(CallError::ManyAuthorizations { count }),
+    }
+}
+
+fn address(request: &mut Request<Body>, authority: &Authority, connection: &Connection) {
+    if let Some(by_hand) = request.headers_mut().get_mut(AUTHORIZATION) {
+        by_hand.set_sensitive(true);
+    }
+    let tls = connection.security.security_protocol() == "tls";
+    let mut parts = Parts::default();
+    parts.scheme = Some(if tls { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.authority = http::uri::Authority::try_from(authority.as_str()).ok();
+    parts.path_and_query = request.uri().path_and_query().cloned();
+    // An authority that we parsed is one that `http` parses too.
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+}
+
+/// Reads `grpc-timeout`: at most eight digits and a unit.
+fn parse_timeout(value: &HeaderValue) -> Option<Duration> {
+    let text = value.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3_600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+/// Writes `grpc-timeout` in the finest unit that fits eight digits.
+fn timeout_value(left: Duration) -> HeaderValue {
+    const MOST: u128 = 99_999_999;
+    let units = [
+        (left.as_nanos(), 'n'),
+        (left.as_micros(), 'u'),
+        (left.as_millis(), 'm'),
+        (u128::from(left.as_secs()), 'S'),
+        (u128::from(left.as_secs() / 60), 'M'),
+    ];
+    let (number, unit) = units
+        .into_iter()
+        .find(|(number, _)| *number <= MOST)
+        .unwrap_or((u128::from(left.as_secs() / 3_600).min(MOST), 'H'));
+    HeaderValue::from_str(&format!("{number}{unit}")).expect("digits and a letter")
+}
+
+/// A call that was sent and did not come back.
+pub(super) fn transport_error(error: hyper::Error, address: &str) -> CallError {
+    let reason = h2_reason(&error);
+    let (code, what) = match reason {
+        // The table of the gRPC-over-HTTP/2 specification, "Errors".
+        Some(h2::Reason::REFUSED_STREAM) => (Code::Unavailable, "the server refused the stream"),
+        Some(h2::Reason::CANCEL) => (Code::Cancelled, "the server cancelled the stream"),
+        Some(h2::Reason::ENHANCE_YOUR_CALM | h2::Reason::FLOW_CONTROL_ERROR) => {
+            (Code::ResourceExhausted, "the server asks for less")
+        }
+        Some(h2::Reason::INADEQUATE_SECURITY) => {
+            (Code::PermissionDenied, "the server asks for more security")
+        }
+        Some(_) => (Code::Internal, "the server broke off the stream"),
+        None => (Code::Unavailable, "the connection was lost"),
+    };
+    let detail = deepest(&error);
+    CallError::Transport {
+        sentence: format!("{what} ({address}: {detail})"),
+        code: code as i32,
+        source: Box::new(error),
+    }
+}
+
+/// Why the stream, and not the whole connection, was ended.
+fn h2_reason(error: &hyper::Error) -> Option<h2::Reason> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+            return match h2.is_go_away() || h2.is_io() {
+                true => None,
+                false => h2.reason(),
+            };
+        }
+        source = cause.source();
+    }
+    None
+}
+
+fn deepest(error: &dyn Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_written_in_the_finest_unit_that_fits() {
+        for (left, text) in [
+            (Duration::ZERO, "0n"),
+            (Duration::from_nanos(99_999_999), "99999999n"),
+            (Duration::from_millis(100), "100000u"),
+            (Duration::from_secs(100), "100000m"),
+            (Duration::from_secs(100_000), "100000S"),
+            (Duration::from_secs(1_000_000_000), "16666666M"),
+            (Duration::from_secs(100_000_000_000), "27777777H"),
+        ] {
+            let value = timeout_value(left);
+            assert_eq!(value, text);
+            let read = parse_timeout(&value).expect("our own");
+            assert!(read <= left && left - read < Duration::from_secs(3_600));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_timeout_is_not_read_as_one() {
+        for text in ["", "S", "1", "1s", "123456789S", "-1S", "1.5S", "+1S", " 1S"] {
+            assert_eq!(parse_timeout(&HeaderValue::from_static(text)), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! From an address to a connection that is ready for calls.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::connection::{Connection, Driver};
+use super::error::{ConnectError, ConnectErrorKind};
+use super::gated::{FirstBytes, Gated};
+use super::options::Options;
+use super::target::{Address, Target};
+use crate::credentials::{AnyChannelCredentials, ChannelSecurity, ChannelSecurityInfo};
+use crate::identity::SecurityLevel;
+use crate::tls::{
+    ClientHandshake, HandshakeResult, LoadedClientTls, Resumption, TlsConfigError, TlsFailure,
+};
+
+/// Everything that dialling one target with one set of credentials needs.
+pub(super) struct Dialer {
+    pub(super) target: Arc<Target>,
+    pub(super) credentials: AnyChannelCredentials,
+    pub(super) options: Arc<Options>,
+    /// Loaded once; a failure is tried again by the next dial.
+    tls: OnceLock<Arc<LoadedClientTls>>,
+}
+
+impl Dialer {
+    pub(super) fn new(
+        target: Arc<Target>,
+        credentials: AnyChannelCredentials,
+        options: Arc<Options>,
+    ) -> Self {
+        Self { target, credentials, options, tls: OnceLock::new() }
+    }
+
+    /// Dials the addresses, each 250 ms after the one before or as soon as that failed
+    /// (RFC 8305 §5). The first that is ready wins; the others are dropped.
+    ///
+    /// # Errors
+    ///
+    /// When all failed: the error of the one that came furthest.
+    pub(super) async fn dial_any(
+        self: &Arc<Self>,
+        addresses: &[Address],
+    ) -> Result<(Connection, Driver), ConnectError> {
+        const STAGGER: Duration = Duration::from_millis(250);
+        if let [address] = addresses {
+            return self.dial(address).await;
+        }
+        let mut attempts = tokio::task::JoinSet::new();
+        let mut waiting = addresses.iter();
+        let mut worst: Option<ConnectError> = None;
+        loop {
+            if let Some(address) = waiting.next() {
+                let (dialer, address) = (Arc::clone(self), address.clone());
+                attempts.spawn(async move { dialer.dial(&address).await });
+            }
+            let more = waiting.len() > 0;
+            let next = async {
+                match more {
+                    true => timeout(STAGGER, attempts.join_next()).await.ok().flatten(),
+                    false => attempts.join_next().await,
+                }
+            };
+            match next.await {
+                Some(Ok(Ok(ready))) => return Ok(ready),
+                Some(Ok(Err(error))) => {
+                    let further = worst.as_ref().is_none_or(|known| error.stage() > known.stage());
+                    if further {
+                        worst = Some(error);
+                    }
+                }
+                // A dial that panicked has been reported by the runtime.
+                Some(Err(_)) => {}
+                None if more => {}
+                None => {
+                    return Err(worst.unwrap_or_else(|| {
+                        self.error(
+                            ConnectErrorKind::NoAddresses,
+                            "there is no address to dial",
+                            "check the name",
+                        )
+                    }));
+                }
+            }
+        }
+    }
+
+    async fn dial(
+        self: &Arc<Self>,
+        address: &Address,
+    ) -> Result<(Connection, Driver), ConnectError> {
+        let deadline = Instant::now() + self.options.connect_timeout;
+        match address {
+            Address::Tcp(socket) => {
+                let io = timeout_at(deadline, TcpStream::connect(socket))
+                    .await
+                    .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+                    .map_err(|error| self.not_dialled(error).at(address))?;
+                tune(&io);
+                let loopback = socket.ip().to_canonical().is_loopback();
+                self.secure(io, address, loopback, SecurityLevel::NoSecurity, deadline).await
+            }
+            #[cfg(unix)]
+            Address::Unix(path) => {
+                let io = timeout_at(deadline, tokio::net::UnixStream::connect(path))
+                    .await
+                    .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+                    .map_err(|error| self.not_dialled(error).at(address))?;
+                let level = SecurityLevel::PrivacyAndIntegrity;
+                self.secure(io, address, true, level, deadline).await
+            }
+            #[cfg(not(unix))]
+            Address::Unix(_) => Err(self.error(
+                ConnectErrorKind::Unreachable,
+                "this system has no Unix sockets",
+                "dial an address",
+            )),
+        }
+    }
+
+    /// `local` says whether the peer is on this machine, `local_level` what that is worth.
+    async fn secure<S>(
+        self: &Arc<Self>,
+        io: S,
+        address: &Address,
+        local: bool,
+        local_level: SecurityLevel,
+        deadline: Instant,
+    ) -> Result<(Connection, Driver), ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        match &self.credentials.security {
+            ChannelSecurity::Insecure => {
+                let security = ChannelSecurityInfo::new("insecure", SecurityLevel::NoSecurity);
+                self.http2(io, address, security, None, None, deadline).await
+            }
+            ChannelSecurity::Local if !local => Err(self
+                .error(
+                    ConnectErrorKind::NotLocal,
+                    "local credentials, and the address is not on this machine",
+                    "use TLS for other machines",
+                )
+                .at(address)),
+            ChannelSecurity::Local => {
+                let security = ChannelSecurityInfo::new("local", local_level);
+                self.http2(io, address, security, None, None, deadline).await
+            }
+            ChannelSecurity::Tls(_) => {
+                let handshake = self.handshake().await?;
+                let limit = deadline.min(Instant::now() + self.options.handshake_timeout);
+                let shaken = timeout_at(limit, handshake.run(io))
+                    .await
+                    .unwrap_or_else(|_| Err(TlsFailure::timeout(self.options.handshake_timeout)));
+                let io = shaken.map_err(|failure| {
+                    self.count(failure.kind().result());
+                    ConnectError::tls(&self.target.text, failure).at(address)
+                })?;
+                let leaf = io
+                    .get_ref()
+                    .1
+                    .peer_certificates()
+                    .and_then(|chain| chain.first())
+                    .map(|leaf| leaf.clone().into_owned());
+                let security = ChannelSecurityInfo::new("tls", SecurityLevel::PrivacyAndIntegrity);
+                self.http2(io, address, security, leaf, Some(handshake), deadline).await
+            }
+        }
+    }
+
+    /// HTTP/2 over `io`. Ready after the server's first frame, which with TLS 1.3 is also the
+    /// sign that it accepted our certificate.
+    async fn http2<S>(
+        self: &Arc<Self>,
+        io: S,
+        address: &Address,
+        security: ChannelSecurityInfo,
+        leaf: Option<CertificateDer<'static>>,
+        handshake: Option<ClientHandshake>,
+        deadline: Instant,
+    ) -> Result<(Connection, Driver), ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (io, first_word) = Gated::new(io);
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.timer(TokioTimer::new());
+        if let Some(keepalive) = self.options.keepalive {
+            builder
+                .keep_alive_interval(keepalive.interval)
+                .keep_alive_timeout(keepalive.timeout)
+                .keep_alive_while_idle(keepalive.while_idle);
+        }
+        let (sender, connection) = builder.handshake(TokioIo::new(io)).await.map_err(|error| {
+            self.error(
+                ConnectErrorKind::ClosedBeforeSettings,
+                "the connection broke while HTTP/2 began",
+                "try again; the server's log may have the reason",
+            )
+            .caused_by(error)
+            .at(address)
+        })?;
+        // Polling the connection is what sends our preface and reads the answer. It owns itself
+        // until it is handed to the pool: dropped before, it is closed.
+        let running = AbortOnDropHandle::new(tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended");
+            }
+        }));
+        let limit = deadline.min(Instant::now() + self.options.handshake_timeout);
+        let first = timeout_at(limit, first_word.wait()).await;
+        let outcome = self.judge(first.ok(), handshake.as_ref());
+        if handshake.is_some() {
+            self.count(match &outcome {
+                Ok(()) => HandshakeResult::Success,
+                Err(error) => match error.kind() {
+                    ConnectErrorKind::Tls(kind) => kind.result(),
+                    // The handshake was done; what failed came after it.
+                    _ => HandshakeResult::Success,
+                },
+            });
+        }
+        outcome.map_err(|error| error.at(address))?;
+        Ok(Connection::new(sender, running, security, leaf, address.to_string(), &self.options))
+    }
+
+    fn judge(
+        &self,
+        first: Option<FirstBytes>,
+        handshake: Option<&ClientHandshake>,
+    ) -> Result<(), ConnectError> {
+        use ConnectErrorKind as Kind;
+        let Some(first) = first else {
+            return Err(self.error(
+                Kind::SettingsTimeout,
+                format!(
+                    "the server accepted the connection and sent no HTTP/2 frame for {:?}",
+                    self.options.handshake_timeout
+                ),
+                "check that a gRPC server listens there",
+            ));
+        };
+        let plaintext = handshake.is_none();
+        Err(match first {
+            FirstBytes::Settings => return Ok(()),
+            FirstBytes::Tls => self.error(
+                Kind::ServerSpeaksTls,
+                "the server speaks TLS and was sent plaintext",
+                "dial https:// with TLS credentials",
+            ),
+            FirstBytes::GoAway { debug, .. } if plaintext && debug.contains("TLS") => self.error(
+                Kind::ServerSpeaksTls,
+                format!("the server speaks TLS and was sent plaintext; it says: {debug}"),
+                "dial https:// with TLS credentials",
+            ),
+            FirstBytes::GoAway { code, debug } => self.error(
+                Kind::GoAway,
+                format!("the server turned the connection away: {debug:?} (HTTP/2 code {code})"),
+                "the server may be stopping, or full",
+            ),
+            FirstBytes::Http1 => self.error(
+                Kind::NotHttp2,
+                "the server speaks HTTP/1 and gRPC needs HTTP/2",
+                "check the port, and any proxy between",
+            ),
+            FirstBytes::Unknown => self.error(
+                Kind::NotHttp2,
+                "the server speaks something that is not HTTP/2",
+                "check the port",
+            ),
+            FirstBytes::Closed if plaintext => self.error(
+                Kind::ClosedBeforeSettings,
+                "the server closed the connection before its first HTTP/2 frame",
+                "if it speaks TLS, dial https:// with TLS credentials",
+            ),
+            FirstBytes::Closed => self.error(
+                Kind::ClosedBeforeSettings,
+                "the server closed the connection after the TLS handshake",
+                "it may be full or stopping, or have refused our certificate without saying so; \
+                 its log has the reason",
+            ),
+            FirstBytes::Failed(error) => match handshake {
+                Some(handshake) => ConnectError::tls(&self.target.text, handshake.explain(&error)),
+                None => self
+                    .error(
+                        Kind::ClosedBeforeSettings,
+                        "the connection broke before the server's first HTTP/2 frame",
+                        "if the server speaks TLS, dial https:// with TLS credentials",
+                    )
+                    .caused_by(error),
+            },
+        })
+    }
+
+    /// Reads the TLS settings' files off the runtime's threads, once.
+    async fn handshake(self: &Arc<Self>) -> Result<ClientHandshake, ConnectError> {
+        let loaded = match self.tls.get() {
+            Some(loaded) => Arc::clone(loaded),
+            None => {
+                let dialer = Arc::clone(self);
+                let loaded =
+                    tokio::task::spawn_blocking(move || match &dialer.credentials.security {
+                        ChannelSecurity::Tls(tls) => tls.load(),
+                        _ => unreachable!("asked for TLS channel credentials only"),
+                    })
+                    .await
+                    .map_err(|error| {
+                        self.error(
+                            Kind::Credentials,
+                            "reading the credentials was cut off",
+                            "try again",
+                        )
+                        .caused_by(error)
+                    })?
+                    .map_err(|error| self.unusable(error))?;
+                Arc::clone(self.tls.get_or_init(|| Arc::new(loaded)))
+            }
+        };
+        use ConnectErrorKind as Kind;
+        loaded.handshake(&self.target.authority).map_err(|error| self.unusable(error))
+    }
+
+    fn unusable(&self, error: TlsConfigError) -> ConnectError {
+        let kind = ConnectErrorKind::Credentials;
+        self.error(kind, error.to_string(), error.hint()).caused_by(error)
+    }
+
+    fn not_dialled(&self, error: io::Error) -> ConnectError {
+        use ConnectErrorKind as Kind;
+        let (kind, sentence, help) = match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
+                (Kind::Refused, "nobody listens there", "start the server, or check the address")
+            }
+            io::ErrorKind::TimedOut => (
+                Kind::DialTimeout,
+                "the address did not answer in time",
+                "check the address and any firewall between",
+            ),
+            _ => (
+                Kind::Unreachable,
+                "the address cannot be reached",
+                "check the address and this machine's network",
+            ),
+        };
+        self.error(kind, format!("{sentence} ({error})"), help).caused_by(error)
+    }
+
+    pub(super) fn error(
+        &self,
+        kind: ConnectErrorKind,
+        sentence: impl Into<String>,
+        help: impl Into<String>,
+    ) -> ConnectError {
+        ConnectError::new(kind, &self.target.text, sentence, help)
+    }
+
+    fn count(&self, result: HandshakeResult) {
+        self.options.counters.count(result, Resumption::FullHandshake);
+    }
+}
+
+/// No delay for small messages, and a dead peer is noticed: after 30 s of silence TCP asks, and
+/// on Linux data that nobody acknowledges for 20 s ends the connection.
+fn tune(io: &TcpStream) {
+    // None of these is worth failing a connection for.
+    let _ = io.set_nodelay(true);
+    let socket = socket2::SockRef::from(io);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(30))
+        .with_interval(Duration::from_secs(10));
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(20)));
+}

@@ -1,0 +1,312 @@
+//! The connections of a channel under one set of credentials.
+//!
+//! Driven by calls: nothing runs while there are none. A pool owns its resolver and dial tasks,
+//! and dropping it ends them; connections that still carry calls finish them first.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::connection::Connection;
+use super::dial::Dialer;
+use super::error::{ConnectError, ConnectErrorKind};
+use super::options::Balancing;
+use super::target::{Address, Endpoint};
+
+/// What there is for a call.
+pub(super) enum Pick {
+    /// A connection that is ready.
+    Ready(Arc<Connection>),
+    /// Something is under way.
+    Wait,
+    /// Nothing, and nothing is tried before this time.
+    Failed { error: ConnectError, until: Instant },
+}
+
+pub(super) struct Pool {
+    dialer: Arc<Dialer>,
+    signals: Arc<Signals>,
+    state: Mutex<State>,
+    next: AtomicUsize,
+}
+
+/// What tasks tell the pool, without keeping it alive.
+struct Signals {
+    changed: watch::Sender<()>,
+    /// A connection was lost or not made: addresses may have changed.
+    stale: AtomicBool,
+}
+
+struct State {
+    resolution: Resolution,
+    slots: Vec<Arc<Slot>>,
+}
+
+enum Resolution {
+    Never,
+    Running { _task: AbortOnDropHandle<()>, failures: u32 },
+    Done { at: Instant },
+    Failed { error: ConnectError, until: Instant, failures: u32 },
+}
+
+/// One connection, to any of its addresses.
+struct Slot {
+    addresses: Vec<Address>,
+    state: Mutex<SlotState>,
+}
+
+enum SlotState {
+    Idle,
+    Connecting { _task: AbortOnDropHandle<()>, failures: u32 },
+    Ready(Arc<Connection>),
+    Failed { error: ConnectError, until: Instant, failures: u32 },
+}
+
+/// Names are not asked for again before this.
+const RESOLVE_AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+impl Pool {
+    pub(super) fn new(dialer: Arc<Dialer>) -> Arc<Self> {
+        let signals =
+            Arc::new(Signals { changed: watch::Sender::new(()), stale: AtomicBool::new(false) });
+        let state = State { resolution: Resolution::Never, slots: Vec::new() };
+        Arc::new(Self { dialer, signals, state: Mutex::new(state), next: AtomicUsize::new(0) })
+    }
+
+    pub(super) fn dialer(&self) -> &Arc<Dialer> {
+        &self.dialer
+    }
+
+    /// Fires whenever [`pick`](Self::pick) may have another answer. Subscribe before picking.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.signals.changed.subscribe()
+    }
+
+    /// A connection for a call, and a push for everything that is not connected.
+    pub(super) fn pick(self: &Arc<Self>) -> Pick {
+        let mut state = self.state.lock().expect("never poisoned");
+        self.resolve_if_needed(&mut state);
+        let slots = &state.slots;
+        if slots.is_empty() {
+            return match &state.resolution {
+                Resolution::Failed { error, until, .. } => {
+                    Pick::Failed { error: error.clone(), until: *until }
+                }
+                _ => Pick::Wait,
+            };
+        }
+        let first = self.next.fetch_add(1, Ordering::Relaxed) % slots.len();
+        let mut connecting = false;
+        let mut failed: Option<(ConnectError, Instant)> = None;
+        for index in 0..slots.len() {
+            match slots[(first + index) % slots.len()].poke(self) {
+                // The others have their turn, and with it their push, when they are first.
+                Pick::Ready(connection) => return Pick::Ready(connection),
+                Pick::Wait => connecting = true,
+                Pick::Failed { error, until } => {
+                    failed = Some(match failed {
+                        None => (error, until),
+                        Some((known, soonest)) => {
+                            let further = error.stage() > known.stage();
+                            (if further { error } else { known }, until.min(soonest))
+                        }
+                    });
+                }
+            }
+        }
+        match failed {
+            Some((error, until)) if !connecting => Pick::Failed { error, until },
+            _ => Pick::Wait,
+        }
+    }
+
+    fn resolve_if_needed(self: &Arc<Self>, state: &mut State) {
+        let now = Instant::now();
+        let failures = match &state.resolution {
+            Resolution::Never => 0,
+            Resolution::Running { .. } => return,
+            Resolution::Failed { until, failures, .. } if now >= *until => *failures,
+            Resolution::Failed { .. } => return,
+            Resolution::Done { at } => {
+                let due = now.duration_since(*at) >= RESOLVE_AGAIN_AFTER;
+                if !due || !self.signals.stale.load(Ordering::Relaxed) {
+                    return;
+                }
+                0
+            }
+        };
+        let (host, port) = match &self.dialer.target.endpoint {
+            Endpoint::Addresses(addresses) => {
+                if state.slots.is_empty() {
+                    state.slots = self.slots(addresses.clone(), &[]);
+                }
+                state.resolution = Resolution::Done { at: now };
+                return;
+            }
+            Endpoint::Name { host, port } => (host.clone(), *port),
+        };
+        self.signals.stale.store(false, Ordering::Relaxed);
+        let (pool, dialer) = (Arc::downgrade(self), Arc::clone(&self.dialer));
+        let task = tokio::spawn(async move {
+            let limit = dialer.options.connect_timeout;
+            let found =
+                tokio::time::timeout(limit, dialer.options.resolver.resolve(&host, port)).await;
+            let help = "check the name and this machine's resolver";
+            let outcome = match found {
+                Ok(Ok(addresses)) if addresses.is_empty() => Err(dialer.error(
+                    ConnectErrorKind::NoAddresses,
+                    format!("the name {host:?} resolves to no address"),
+                    help,
+                )),
+                Ok(Ok(addresses)) => Ok(addresses.into_iter().map(Address::Tcp).collect()),
+                Ok(Err(error)) => Err(dialer
+                    .error(
+                        ConnectErrorKind::ResolveFailed,
+                        format!("the name {host:?} cannot be resolved ({error})"),
+                        help,
+                    )
+                    .caused_by(error)),
+                Err(_) => Err(dialer.error(
+                    ConnectErrorKind::ResolveFailed,
+                    format!("the name {host:?} was not resolved within {limit:?}"),
+                    help,
+                )),
+            };
+            if let Some(pool) = pool.upgrade() {
+                pool.resolved(outcome);
+            }
+        });
+        state.resolution = Resolution::Running { _task: AbortOnDropHandle::new(task), failures };
+    }
+
+    fn resolved(&self, outcome: Result<Vec<Address>, ConnectError>) {
+        let mut state = self.state.lock().expect("never poisoned");
+        let failures = match &state.resolution {
+            Resolution::Running { failures, .. } => *failures,
+            _ => 0,
+        };
+        let finished = match outcome {
+            Ok(addresses) => {
+                state.slots = self.slots(addresses, &state.slots);
+                Resolution::Done { at: Instant::now() }
+            }
+            Err(error) => {
+                let failures = failures.saturating_add(1);
+                let until = Instant::now() + self.dialer.options.backoff.random_delay(failures);
+                Resolution::Failed { error, until, failures }
+            }
+        };
+        // The task that is dropped here is the one that runs this, at its last step.
+        if let Resolution::Running { _task, .. } =
+            std::mem::replace(&mut state.resolution, finished)
+        {
+            _task.detach();
+        }
+        drop(state);
+        self.signals.changed.send_replace(());
+    }
+
+    /// Slots for these addresses; known ones keep their connections.
+    fn slots(&self, mut addresses: Vec<Address>, known: &[Arc<Slot>]) -> Vec<Arc<Slot>> {
+        let mut seen = std::collections::HashSet::new();
+        addresses.retain(|address| seen.insert(address.clone()));
+        let groups: Vec<Vec<Address>> = match self.dialer.options.balancing {
+            Balancing::PickFirst => vec![addresses],
+            Balancing::RoundRobin => addresses.into_iter().map(|address| vec![address]).collect(),
+        };
+        let reuse =
+            |group: &[Address]| known.iter().find(|slot| slot.addresses == group).map(Arc::clone);
+        groups
+            .into_iter()
+            .map(|group| {
+                reuse(&group).unwrap_or_else(|| {
+                    Arc::new(Slot { addresses: group, state: Mutex::new(SlotState::Idle) })
+                })
+            })
+            .collect()
+    }
+}
+
+impl Slot {
+    /// What it has; an idle one, and a failed one whose time has come, begins to dial.
+    fn poke(self: &Arc<Self>, pool: &Pool) -> Pick {
+        let mut state = self.state.lock().expect("never poisoned");
+        let failures = match &*state {
+            SlotState::Ready(connection) if connection.is_usable() => {
+                return Pick::Ready(Arc::clone(connection));
+            }
+            SlotState::Connecting { .. } => return Pick::Wait,
+            SlotState::Failed { error, until, .. } if Instant::now() < *until => {
+                return Pick::Failed { error: error.clone(), until: *until };
+            }
+            SlotState::Failed { failures, .. } => *failures,
+            SlotState::Ready(_) | SlotState::Idle => 0,
+        };
+        let task = tokio::spawn(dial(
+            Arc::downgrade(self),
+            self.addresses.clone(),
+            Arc::clone(&pool.dialer),
+            Arc::clone(&pool.signals),
+        ));
+        *state = SlotState::Connecting { _task: AbortOnDropHandle::new(task), failures };
+        Pick::Wait
+    }
+
+    fn dialled(&self, state: SlotState) {
+        let mut current = self.state.lock().expect("never poisoned");
+        // The task that is dropped here is the one that runs this, at its last step.
+        if let SlotState::Connecting { _task, .. } = std::mem::replace(&mut *current, state) {
+            _task.detach();
+        }
+    }
+}
+
+/// Dials for a slot, and then watches over the connection until it takes no new calls. Holds
+/// the slot only weakly, so that a dropped pool ends it.
+async fn dial(
+    slot: Weak<Slot>,
+    addresses: Vec<Address>,
+    dialer: Arc<Dialer>,
+    signals: Arc<Signals>,
+) {
+    let outcome = dialer.dial_any(&addresses).await;
+    let Some(owner) = slot.upgrade() else { return };
+    let driver = match outcome {
+        Err(error) => {
+            let failures = match &*owner.state.lock().expect("never poisoned") {
+                SlotState::Connecting { failures, .. } => failures.saturating_add(1),
+                _ => 1,
+            };
+            tracing::debug!(code = error.code(), %error, failures, "a connection was not made");
+            let until = Instant::now() + dialer.options.backoff.random_delay(failures);
+            signals.stale.store(true, Ordering::Relaxed);
+            owner.dialled(SlotState::Failed { error, until, failures });
+            signals.changed.send_replace(());
+            return;
+        }
+        Ok((connection, driver)) => {
+            let connection = Arc::new(connection);
+            let watched = Arc::downgrade(&connection);
+            owner.dialled(SlotState::Ready(connection));
+            signals.changed.send_replace(());
+            (watched, driver)
+        }
+    };
+    drop(owner);
+    drop(dialer);
+    let (connection, driver) = driver;
+    driver.until_retired().await;
+    signals.stale.store(true, Ordering::Relaxed);
+    if let (Some(slot), Some(connection)) = (slot.upgrade(), connection.upgrade()) {
+        connection.retire();
+        let mut state = slot.state.lock().expect("never poisoned");
+        if matches!(&*state, SlotState::Ready(current) if Arc::ptr_eq(current, &connection)) {
+            *state = SlotState::Idle;
+        }
+    }
+    signals.changed.send_replace(());
+}

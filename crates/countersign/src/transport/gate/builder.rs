@@ -1,0 +1,84 @@
+use std::sync::Arc;
+
+use super::denial::Challenge;
+use super::service::{Gate, Inner};
+use crate::authentication::{Authenticator, EvidenceKinds};
+use crate::authorization::{RuleSet, Rules, RulesError};
+
+/// Makes a [`Gate`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct GateBuilder {
+    authenticators: Vec<Arc<dyn Authenticator>>,
+    rules: Rules,
+    realm: String,
+}
+
+/// Why a gate cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GateError {
+    /// The rules cannot be used.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    /// Two authenticators have the same name, and rules could not tell them apart.
+    #[error("two authenticators are named {name:?}")]
+    DuplicateAuthenticator {
+        /// The name.
+        name: String,
+    },
+    /// The realm cannot be put into a header.
+    #[error("the realm {realm:?} has a character that a quoted header value cannot have")]
+    Realm {
+        /// The realm.
+        realm: String,
+    },
+}
+
+impl GateBuilder {
+    pub(super) fn new() -> Self {
+        Self { authenticators: Vec::new(), rules: Rules::new(), realm: "grpc".to_owned() }
+    }
+
+    /// Adds a way to prove callers. A credential that one or more of them read has to be
+    /// accepted by one of them.
+    pub fn authenticate(mut self, authenticator: impl Authenticator) -> Self {
+        self.authenticators.push(Arc::new(authenticator));
+        self
+    }
+
+    /// Who may call what. Without rules, nobody anything.
+    pub fn authorize(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// The realm in `www-authenticate`. Default: `grpc`.
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.realm = realm.into();
+        self
+    }
+
+    /// Checks everything.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that cannot hold.
+    pub fn build(self) -> Result<Gate, GateError> {
+        let names: Vec<&str> = self.authenticators.iter().map(|one| one.name()).collect();
+        if let Some(at) = (1..names.len()).find(|&at| names[..at].contains(&names[at])) {
+            return Err(GateError::DuplicateAuthenticator { name: names[at].to_owned() });
+        }
+        let rules = RuleSet::compile(self.rules, &names)?;
+        let quotable = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+        if !self.realm.bytes().all(quotable) {
+            return Err(GateError::Realm { realm: self.realm });
+        }
+        let reads = self
+            .authenticators
+            .iter()
+            .fold(EvidenceKinds::default(), |kinds, one| kinds.or(one.reads()));
+        let challenge = Challenge::new(&self.authenticators, &self.realm);
+        Ok(Gate::new(Inner { authenticators: self.authenticators, rules, reads, challenge }))
+    }
+}

@@ -1,0 +1,137 @@
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tonic::Status;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::authentication::Authenticated;
+use crate::authorization::Permit;
+use crate::identity::{PeerIdentity, Principal};
+use crate::transport::server::ConnectionInfo;
+
+/// What the gate found out about a call that it let pass. In the request's extensions.
+///
+/// Cloning is one atomic increment.
+#[derive(Clone, Debug)]
+pub struct AuthContext {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    permit: Permit,
+    callers: Vec<Authenticated>,
+}
+
+impl AuthContext {
+    pub(super) fn new(permit: Permit, callers: Vec<Authenticated>) -> Self {
+        Self { inner: Arc::new(Inner { permit, callers }) }
+    }
+
+    /// Who calls; `None` on a public method.
+    pub fn caller(&self) -> Option<&Authenticated> {
+        self.inner.permit.caller()
+    }
+
+    /// Everyone who was proven: with a token over a connection with a client certificate, the
+    /// token's principal and then the certificate's.
+    pub fn callers(&self) -> &[Authenticated] {
+        &self.inner.callers
+    }
+
+    /// The rule that let the call pass.
+    pub fn rule(&self) -> &str {
+        self.inner.permit.rule()
+    }
+}
+
+/// What a handler may ask of the request that reached it.
+pub trait ServerRequestExt {
+    /// Who calls.
+    ///
+    /// # Errors
+    ///
+    /// `UNAUTHENTICATED` when nobody was proven, as on a public method; `INTERNAL` when there is
+    /// no gate in front of the handler. Both can be returned as they are.
+    fn principal(&self) -> Result<&Principal, Status>;
+
+    /// What the gate found out.
+    ///
+    /// # Errors
+    ///
+    /// `INTERNAL` when there is no gate in front of the handler.
+    fn auth_context(&self) -> Result<&AuthContext, Status>;
+
+    /// Who is at the other end of the connection.
+    ///
+    /// # Errors
+    ///
+    /// `INTERNAL` when the connection is not one of our listener's.
+    fn peer_identity(&self) -> Result<&PeerIdentity, Status>;
+}
+
+impl<T> ServerRequestExt for tonic::Request<T> {
+    fn principal(&self) -> Result<&Principal, Status> {
+        self.auth_context()?
+            .caller()
+            .map(Authenticated::principal)
+            .ok_or_else(|| Status::unauthenticated("the caller is not identified"))
+    }
+
+    fn auth_context(&self) -> Result<&AuthContext, Status> {
+        let context = self.extensions().get();
+        context.ok_or_else(|| Status::internal("there is no gate in front of this handler"))
+    }
+
+    fn peer_identity(&self) -> Result<&PeerIdentity, Status> {
+        self.extensions()
+            .get::<ConnectionInfo>()
+            .map(ConnectionInfo::peer)
+            .ok_or_else(|| Status::internal("the connection has no peer identity"))
+    }
+}
+
+/// Lets tonic's `remote_addr()` and `peer_certs()` work where there is no [`Gate`](super::Gate),
+/// which does the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PeerInfoLayer;
+
+impl<S> Layer<S> for PeerInfoLayer {
+    type Service = PeerInfoService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        PeerInfoService { inner }
+    }
+}
+
+/// The service of [`PeerInfoLayer`].
+#[derive(Clone, Debug)]
+pub struct PeerInfoService<S> {
+    inner: S,
+}
+
+impl<S, B> Service<http::Request<B>> for PeerInfoService<S>
+where
+    S: Service<http::Request<B>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<B>) -> S::Future {
+        put_tonics_own(request.extensions_mut());
+        self.inner.call(request)
+    }
+}
+
+/// tonic puts the listener's own type into a request and nothing else.
+pub(super) fn put_tonics_own(extensions: &mut http::Extensions) {
+    if let Some(info) = extensions.get::<ConnectionInfo>().cloned() {
+        info.put_tonics_own_into(extensions);
+    }
+}

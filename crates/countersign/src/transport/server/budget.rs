@@ -1,0 +1,254 @@
+//! How many connections and handshakes there may be, in all and per address.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::oneshot;
+
+use crate::credentials::ServerLimits;
+
+/// Shared by a listener and all its connections.
+#[derive(Debug)]
+pub(super) struct Budget {
+    limits: ServerLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: usize,
+    next: u64,
+    /// By number, so that the first is the oldest.
+    pending: BTreeMap<u64, Pending>,
+    addresses: HashMap<Source, PerAddress>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    source: Option<Source>,
+    /// Dropped to cut the handshake.
+    _cut: oneshot::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct PerAddress {
+    open: usize,
+    pending: BTreeSet<u64>,
+}
+
+/// One customer's address: IPv4, or the /64 of IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Source(IpAddr);
+
+impl Source {
+    pub(super) fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            }
+            v4 => v4,
+        })
+    }
+}
+
+/// Which limit keeps a connection out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    Connections,
+    ConnectionsOfAddress,
+}
+
+/// A place among the open connections; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    budget: Arc<Budget>,
+    source: Option<Source>,
+}
+
+/// A place among the pending handshakes; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    budget: Arc<Budget>,
+    number: u64,
+    cut: oneshot::Receiver<()>,
+}
+
+impl Budget {
+    pub(super) fn new(limits: ServerLimits) -> Arc<Self> {
+        Arc::new(Self { limits, state: Mutex::default() })
+    }
+
+    pub(super) fn limits(&self) -> &ServerLimits {
+        &self.limits
+    }
+
+    /// Lets a connection in, or says which limit is reached. A handshake too many cuts the
+    /// oldest one, of its own address if that is the limit reached.
+    pub(super) fn admit(self: &Arc<Self>, source: Option<IpAddr>) -> Result<(Place, Turn), Full> {
+        let source = source.map(Source::of);
+        let mut guard = self.state.lock().expect("never poisoned");
+        let state = &mut *guard;
+        if state.open >= self.limits.max_connections {
+            return Err(Full::Connections);
+        }
+        if let Some(source) = source {
+            let mine = state.addresses.get(&source);
+            let open = mine.map_or(0, |mine| mine.open);
+            if self.limits.max_connections_per_address.is_some_and(|most| open >= most) {
+                return Err(Full::ConnectionsOfAddress);
+            }
+            let oldest = mine
+                .filter(|mine| mine.pending.len() >= self.limits.max_pending_handshakes_per_address)
+                .and_then(|mine| mine.pending.first().copied());
+            if let Some(oldest) = oldest {
+                state.forget(oldest);
+            }
+        }
+        if state.pending.len() >= self.limits.max_pending_handshakes {
+            if let Some(oldest) = state.pending.keys().next().copied() {
+                state.forget(oldest);
+            }
+        }
+        let number = state.next;
+        state.next += 1;
+        state.open += 1;
+        if let Some(source) = source {
+            let mine = state.addresses.entry(source).or_default();
+            mine.open += 1;
+            mine.pending.insert(number);
+        }
+        let (cut, is_cut) = oneshot::channel();
+        state.pending.insert(number, Pending { source, _cut: cut });
+        drop(guard);
+        Ok((
+            Place { budget: Arc::clone(self), source },
+            Turn { budget: Arc::clone(self), number, cut: is_cut },
+        ))
+    }
+
+    #[cfg(test)]
+    fn counts(&self) -> (usize, usize, usize) {
+        let state = self.state.lock().expect("never poisoned");
+        (state.open, state.pending.len(), state.addresses.len())
+    }
+}
+
+impl State {
+    fn forget(&mut self, number: u64) {
+        let Some(Pending { source: Some(source), .. }) = self.pending.remove(&number) else {
+            return;
+        };
+        if let Some(mine) = self.addresses.get_mut(&source) {
+            mine.pending.remove(&number);
+        }
+        self.tidy(source);
+    }
+
+    fn tidy(&mut self, source: Source) {
+        let unused =
+            self.addresses.get(&source).is_some_and(|m| m.open == 0 && m.pending.is_empty());
+        if unused {
+            self.addresses.remove(&source);
+        }
+    }
+}
+
+impl Turn {
+    /// Waits until the handshake has to make room for another.
+    pub(super) async fn cut(&mut self) {
+        // Nothing is ever sent: the other end is dropped.
+        let _ = (&mut self.cut).await;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.budget.state.lock().expect("never poisoned").forget(self.number);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.budget.state.lock().expect("never poisoned");
+        state.open -= 1;
+        if let Some(source) = self.source {
+            if let Some(mine) = state.addresses.get_mut(&source) {
+                mine.open -= 1;
+            }
+            state.tidy(source);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    fn ip(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([192, 0, 2, last]))
+    }
+
+    fn is_cut(turn: &mut Turn) -> bool {
+        pin!(turn.cut()).as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn the_oldest_handshake_makes_room_for_the_newest() {
+        let budget = Budget::new(ServerLimits::default().max_pending_handshakes(2));
+        let (_p1, mut oldest) = budget.admit(ip(1)).expect("room");
+        let (_p2, mut second) = budget.admit(ip(2)).expect("room");
+        assert!(!is_cut(&mut oldest));
+        let (_p3, mut third) = budget.admit(ip(3)).expect("room is made");
+        assert!(is_cut(&mut oldest) && !is_cut(&mut second) && !is_cut(&mut third));
+    }
+
+    #[test]
+    fn an_address_at_its_limit_cuts_its_own_oldest_and_nobody_elses() {
+        let budget = Budget::new(ServerLimits::default().max_pending_handshakes_per_address(1));
+        let (_p1, mut others) = budget.admit(ip(1)).expect("room");
+        let (_p2, mut first) = budget.admit(ip(2)).expect("room");
+        let (_p3, mut second) = budget.admit(ip(2)).expect("room is made");
+        assert!(is_cut(&mut first));
+        assert!(!is_cut(&mut others) && !is_cut(&mut second));
+    }
+
+    #[test]
+    fn a_connection_too_many_is_kept_out_and_the_last_one_allowed_is_not() {
+        let budget = Budget::new(ServerLimits::default().max_connections(2));
+        let first = budget.admit(ip(1)).expect("the first");
+        let _second = budget.admit(ip(2)).expect("the second");
+        assert_eq!(budget.admit(ip(3)).err(), Some(Full::Connections));
+        drop(first);
+        budget.admit(ip(3)).expect("room again");
+    }
+
+    #[test]
+    fn an_address_too_often_is_kept_out_and_another_is_not() {
+        let budget = Budget::new(ServerLimits::default().max_connections_per_address(1));
+        let _first = budget.admit(ip(1)).expect("the first");
+        assert_eq!(budget.admit(ip(1)).err(), Some(Full::ConnectionsOfAddress));
+        budget.admit(ip(2)).expect("another address");
+    }
+
+    #[test]
+    fn one_ipv6_network_is_one_address() {
+        let budget = Budget::new(ServerLimits::default().max_connections_per_address(1));
+        let _first = budget.admit("2001:db8::1".parse().ok()).expect("the first");
+        assert!(budget.admit("2001:db8::ffff".parse().ok()).is_err());
+        budget.admit("2001:db8:0:1::1".parse().ok()).expect("another network");
+    }
+
+    #[test]
+    fn everything_is_given_back() {
+        let budget = Budget::new(ServerLimits::default());
+        let admitted: Vec<_> = (0..10).map(|n| budget.admit(ip(n % 3)).expect("room")).collect();
+        assert_eq!(budget.counts(), (10, 10, 3));
+        drop(admitted);
+        assert_eq!(budget.counts(), (0, 0, 0));
+    }
+}

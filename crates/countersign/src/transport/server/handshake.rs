@@ -1,0 +1,279 @@
+//! From an accepted socket to a connection that is let in.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+
+use super::answer::{PREFACE, Spoken, linger, refuse};
+use super::budget::{Place, Turn};
+use super::drain::Drain;
+use super::io::{ConnectionInfo, Io, ServerIo, Socket};
+use super::rewind::Rewind;
+use super::warnings::Warnings;
+use crate::credentials::ServerSecurity;
+use crate::identity::{PeerAddress, PeerIdentity, SecurityLevel};
+use crate::tls::{
+    Alpn, HandshakeCounters, HandshakeResult, LoadedServerTls, Resumption, TlsFailure,
+    explain_to_server, peer_certificate, tls_facts,
+};
+
+/// What every handshake of a listener shares.
+pub(super) struct Door {
+    pub(super) security: ServerSecurity,
+    pub(super) http1: bool,
+    pub(super) timeout: std::time::Duration,
+    pub(super) counters: HandshakeCounters,
+    pub(super) warnings: Warnings,
+    pub(super) drain: Drain,
+}
+
+/// Why a connection is not let in.
+enum Refused {
+    /// It failed; the operator should know.
+    Failed(TlsFailure),
+    /// The peer came to the wrong port; it was told.
+    WrongPort { spoken: Spoken, said: &'static str },
+    /// The peer left before it said anything, as a TCP health check does.
+    Silent,
+    /// After the handshake no HTTP/2 came.
+    NoPreface(io::Error),
+    /// Local credentials, and a peer from elsewhere.
+    NotLocal,
+}
+
+const SPEAKS_TLS: &str = "this port speaks TLS: connect with TLS credentials (https://)";
+const SPEAKS_PLAINTEXT: &str = "this port speaks plaintext HTTP/2: connect without TLS (http://)";
+const SPEAKS_HTTP2: &str = "this port speaks gRPC, which needs HTTP/2";
+const NO_ALPN: &str = "this port speaks gRPC: offer h2 by ALPN";
+
+impl Door {
+    /// Lets a connection in, or says why not and hangs up. Takes no longer than the timeout, and
+    /// a second for last words.
+    pub(super) async fn open(
+        self: Arc<Self>,
+        socket: Socket,
+        place: Place,
+        mut turn: Turn,
+    ) -> Option<ServerIo> {
+        let address = socket.peer();
+        let deadline = Instant::now() + self.timeout;
+        let shaking = async {
+            // Boxed: the state machine is large, and most of a listener's tasks are idle ones.
+            Box::pin(self.shake_hands(socket, &address, deadline)).await
+        };
+        let outcome = tokio::select! {
+            outcome = shaking => outcome,
+            () = turn.cut() => {
+                self.warn(&address, "CUT", "too many handshakes at once: the oldest was cut");
+                return None;
+            }
+        };
+        match outcome {
+            Ok((io, info)) => Some(ServerIo::new(io, info, self.drain.over(), place)),
+            Err(refused) => {
+                self.report(&address, &refused);
+                None
+            }
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        socket: Socket,
+        address: &PeerAddress,
+        deadline: Instant,
+    ) -> Result<(Io, ConnectionInfo), Refused> {
+        let mut io = Rewind::new(socket);
+        let spoken = match timeout_at(deadline, io.peek(Spoken::ENOUGH)).await {
+            Ok(Ok([])) => return Err(Refused::Silent),
+            Ok(Ok(bytes)) => Spoken::tell(bytes),
+            Ok(Err(error)) => return Err(Refused::NoPreface(error)),
+            Err(_) => {
+                if let ServerSecurity::Tls(_) = self.security {
+                    self.count(HandshakeResult::HandshakeTimeout, false);
+                }
+                return Err(Refused::Failed(TlsFailure::timeout(self.timeout)));
+            }
+        };
+        match &self.security {
+            ServerSecurity::Tls(tls) => {
+                if matches!(spoken, Spoken::Http1 | Spoken::Http2) {
+                    return Err(wrong_port(&mut io, spoken, SPEAKS_TLS).await);
+                }
+                let stream = self.tls(tls, io, deadline).await.map_err(Refused::Failed)?;
+                self.after_tls(tls, stream, address, deadline).await
+            }
+            ServerSecurity::Local | ServerSecurity::Insecure => {
+                let level = match &self.security {
+                    ServerSecurity::Local => local_level(address).ok_or(Refused::NotLocal)?,
+                    _ => SecurityLevel::NoSecurity,
+                };
+                match spoken {
+                    Spoken::Tls => {
+                        return Err(wrong_port(&mut io, spoken, SPEAKS_PLAINTEXT).await);
+                    }
+                    Spoken::Http1 if !self.http1 => {
+                        return Err(wrong_port(&mut io, spoken, SPEAKS_HTTP2).await);
+                    }
+                    Spoken::Http1 => {}
+                    Spoken::Http2 | Spoken::Unknown => preface(&mut io, deadline).await?,
+                }
+                let local = io.get_ref().local_address();
+                let peer = PeerIdentity::new(address.clone(), local, level, None, None);
+                let info = ConnectionInfo::new(peer, io.connect_info(), None);
+                Ok((Io::Plain(io), info))
+            }
+        }
+    }
+
+    async fn tls(
+        &self,
+        tls: &LoadedServerTls,
+        io: Rewind<Socket>,
+        deadline: Instant,
+    ) -> Result<TlsStream<Rewind<Socket>>, TlsFailure> {
+        let accept = TlsAcceptor::from(Arc::clone(&tls.config)).accept(io).into_fallible();
+        let outcome = match timeout_at(deadline, accept).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err((error, mut io))) => {
+                // The alert is on its way; let it arrive.
+                linger(&mut io).await;
+                Err(explain_to_server(&error, tls.clock.now()))
+            }
+            Err(_) => Err(TlsFailure::timeout(self.timeout)),
+        };
+        if let Err(failure) = &outcome {
+            self.count(failure.kind().result(), false);
+        }
+        outcome
+    }
+
+    async fn after_tls(
+        &self,
+        tls: &LoadedServerTls,
+        mut stream: TlsStream<Rewind<Socket>>,
+        address: &PeerAddress,
+        deadline: Instant,
+    ) -> Result<(Io, ConnectionInfo), Refused> {
+        let connection = stream.get_ref().1;
+        let facts = tls_facts(connection, connection.server_name());
+        let protocol = connection.alpn_protocol().map(<[u8]>::to_vec);
+        if protocol.is_none() && tls.alpn == Alpn::Required && !self.http1 {
+            self.count(HandshakeResult::NoApplicationProtocol, facts.resumed);
+            refuse(&mut stream, Spoken::Http2, NO_ALPN).await;
+            return Err(Refused::Failed(TlsFailure::client_without_alpn()));
+        }
+        // rustls keeps a client's chain only when the verifier accepted it.
+        let certificate = match connection.peer_certificates().map(peer_certificate) {
+            None => None,
+            Some(Ok(certificate)) => Some(certificate),
+            Some(Err(reason)) => {
+                self.count(HandshakeResult::CertificateMalformed, facts.resumed);
+                let _ = stream.shutdown().await;
+                return Err(Refused::Failed(TlsFailure::unreadable_certificate(reason)));
+            }
+        };
+        self.count(HandshakeResult::Success, facts.resumed);
+        let local = stream.get_ref().0.get_ref().local_address();
+        let level = SecurityLevel::PrivacyAndIntegrity;
+        let peer = PeerIdentity::new(address.clone(), local, level, Some(facts), certificate);
+        let tcp = stream.get_ref().0.connect_info();
+        let info = ConnectionInfo::new(peer, tcp, Some(stream.connect_info()));
+        let mut stream = Rewind::new(stream);
+        let http1 = match protocol.as_deref() {
+            Some(b"http/1.1") => true,
+            Some(_) => false,
+            None => self.http1,
+        };
+        if !http1 {
+            preface(&mut stream, deadline).await?;
+        }
+        Ok((Io::Tls(Box::new(stream)), info))
+    }
+
+    fn count(&self, result: HandshakeResult, resumed: bool) {
+        let resumption = match resumed {
+            true => Resumption::ResumedHandshake,
+            false => Resumption::FullHandshake,
+        };
+        self.counters.count(result, resumption);
+    }
+
+    fn report(&self, address: &PeerAddress, refused: &Refused) {
+        match refused {
+            Refused::Silent => {
+                tracing::debug!(peer = %address, "a peer connected and left without a word");
+            }
+            Refused::Failed(failure) => {
+                self.warn(address, failure.kind().result().as_str(), &failure.to_string());
+            }
+            Refused::WrongPort { spoken, said } => {
+                let what = match spoken {
+                    Spoken::Http2 if *said == SPEAKS_TLS => "plaintext gRPC on a TLS port",
+                    Spoken::Http1 if *said == SPEAKS_TLS => "plaintext HTTP/1 on a TLS port",
+                    Spoken::Tls => "TLS on a plaintext port",
+                    _ => "HTTP/1 on a gRPC port",
+                };
+                self.warn(address, "WRONG_PORT", what);
+            }
+            Refused::NoPreface(error) => self.warn(
+                address,
+                "NO_HTTP2_PREFACE",
+                &format!("the peer connected and did not begin HTTP/2 ({error})"),
+            ),
+            Refused::NotLocal => self.warn(
+                address,
+                "NOT_LOCAL",
+                "local credentials, and the peer is not on this machine",
+            ),
+        }
+    }
+
+    fn warn(&self, address: &PeerAddress, result: &str, cause: &str) {
+        if let Some(withheld) = self.warnings.allow() {
+            tracing::warn!(peer = %address, result, cause, withheld, "a connection was not let in");
+        }
+    }
+}
+
+async fn wrong_port(io: &mut Rewind<Socket>, spoken: Spoken, said: &'static str) -> Refused {
+    refuse(io, spoken, said).await;
+    Refused::WrongPort { spoken, said }
+}
+
+/// Waits for the client's preface and the head of its SETTINGS frame, both of which every
+/// HTTP/2 client sends before it waits for anything (RFC 9113 §3.4).
+async fn preface<S>(io: &mut Rewind<S>, deadline: Instant) -> Result<(), Refused>
+where
+    S: AsyncRead + Unpin,
+{
+    const SETTINGS: u8 = 4;
+    let bad = |what: &str| {
+        Refused::NoPreface(io::Error::new(io::ErrorKind::InvalidData, what.to_owned()))
+    };
+    match timeout_at(deadline, io.peek(PREFACE.len() + 9)).await {
+        Err(_) => Err(Refused::NoPreface(io::ErrorKind::TimedOut.into())),
+        Ok(Err(error)) => Err(Refused::NoPreface(error)),
+        Ok(Ok(bytes)) => match bytes.strip_prefix(PREFACE) {
+            Some(&[_, _, _, SETTINGS, ..]) => Ok(()),
+            Some(head) if head.len() == 9 => Err(bad("the first frame is not SETTINGS")),
+            _ => Err(bad("the first bytes are not the HTTP/2 preface")),
+        },
+    }
+}
+
+/// What a connection from this machine is worth; `None` for one from elsewhere (gRFC L62).
+fn local_level(address: &PeerAddress) -> Option<SecurityLevel> {
+    match address {
+        PeerAddress::Unix(_) => Some(SecurityLevel::PrivacyAndIntegrity),
+        PeerAddress::Tcp(address) if address.ip().to_canonical().is_loopback() => {
+            Some(SecurityLevel::NoSecurity)
+        }
+        PeerAddress::Tcp(_) | PeerAddress::Unknown => None,
+    }
+}

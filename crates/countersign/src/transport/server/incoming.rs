@@ -1,0 +1,243 @@
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_core::Stream;
+#[cfg(unix)]
+use tokio::net::UnixListener;
+use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::task::JoinSet;
+use tokio::time::Sleep;
+
+use super::budget::{Budget, Full};
+use super::drain::Drain;
+use super::handshake::Door;
+use super::io::{ServerIo, Socket};
+use super::warnings::Warnings;
+use crate::credentials::ServerCredentials;
+use crate::tls::HandshakeCounters;
+
+impl ServerCredentials {
+    /// Listens on an address; port 0 is one that the system chooses, see
+    /// [`Incoming::local_addr`].
+    ///
+    /// # Errors
+    ///
+    /// What the system says, for instance that the port is taken.
+    pub async fn bind(&self, address: impl ToSocketAddrs) -> io::Result<Incoming> {
+        self.accept(TcpListener::bind(address).await?)
+    }
+
+    /// Accepts on a listener that is there already.
+    ///
+    /// # Errors
+    ///
+    /// When the listener has no address.
+    pub fn accept(&self, listener: TcpListener) -> io::Result<Incoming> {
+        let address = listener.local_addr()?;
+        Ok(Incoming::new(self, Listener::Tcp(listener), Some(address)))
+    }
+
+    /// Listens on a Unix socket. The path must not exist; who may connect is decided by the
+    /// permissions of its directory.
+    ///
+    /// # Errors
+    ///
+    /// What the system says, for instance that the path exists.
+    #[cfg(unix)]
+    pub fn bind_unix(&self, path: impl AsRef<Path>) -> io::Result<Incoming> {
+        Ok(self.accept_unix(UnixListener::bind(path)?))
+    }
+
+    /// Accepts on a Unix listener that is there already.
+    #[cfg(unix)]
+    pub fn accept_unix(&self, listener: UnixListener) -> Incoming {
+        Incoming::new(self, Listener::Unix(listener), None)
+    }
+}
+
+/// Connections that were let in: a stream for tonic's `serve_with_incoming_shutdown`.
+///
+/// Each handshake runs in a task of its own. Nothing runs before the stream is polled; dropping
+/// it closes the listener and cuts every handshake, and connections that were let in go on. The
+/// stream never ends and never yields an error: what keeps a peer out is logged, at most one
+/// warning a second after the first ten, and counted.
+pub struct Incoming {
+    listener: Listener,
+    address: Option<SocketAddr>,
+    door: Arc<Door>,
+    budget: Arc<Budget>,
+    handshakes: JoinSet<Option<ServerIo>>,
+    pause: Option<Pin<Box<Sleep>>>,
+    pauses: u32,
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+impl Incoming {
+    fn new(
+        credentials: &ServerCredentials,
+        listener: Listener,
+        address: Option<SocketAddr>,
+    ) -> Self {
+        Self {
+            listener,
+            address,
+            door: Arc::new(Door {
+                security: credentials.security.clone(),
+                http1: credentials.http1,
+                timeout: credentials.limits.handshake_timeout,
+                counters: credentials.counters.clone(),
+                warnings: Warnings::new(),
+                drain: Drain::new(),
+            }),
+            budget: Budget::new(credentials.limits.clone()),
+            handshakes: JoinSet::new(),
+            pause: None,
+            pauses: 0,
+        }
+    }
+
+    /// The address that is listened on; `None` for a Unix socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Ends this listener's connections in time.
+    pub fn drain(&self) -> Drain {
+        self.door.drain.clone()
+    }
+
+    /// The handshakes of this listener's credentials, counted as gRFC A118 says.
+    pub fn handshakes(&self) -> &HandshakeCounters {
+        &self.door.counters
+    }
+
+    /// The next connection that is let in, for servers other than tonic's. Cancel-safe.
+    pub async fn next_connection(&mut self) -> ServerIo {
+        std::future::poll_fn(|cx| self.poll_connection(cx)).await
+    }
+
+    fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<ServerIo> {
+        loop {
+            // A handshake that is done makes room before another is begun.
+            while let Poll::Ready(Some(done)) = self.handshakes.poll_join_next(cx) {
+                match done {
+                    Ok(Some(io)) => return Poll::Ready(io),
+                    Ok(None) => {}
+                    Err(error) => tracing::error!(%error, "a handshake's task ended badly"),
+                }
+            }
+            if let Some(pause) = &mut self.pause {
+                std::task::ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            match std::task::ready!(self.listener.poll_accept(cx)) {
+                Ok(socket) => {
+                    self.pauses = 0;
+                    self.admit(socket);
+                }
+                Err(error) if is_about_one_connection(&error) => {
+                    tracing::debug!(%error, "a connection was gone before it was accepted");
+                }
+                Err(error) => self.begin_pause(&error),
+            }
+        }
+    }
+
+    fn admit(&mut self, socket: Socket) {
+        if let Socket::Tcp(tcp) = &socket {
+            // Small frames are not to wait for each other.
+            let _ = tcp.set_nodelay(true);
+        }
+        let peer = socket.peer();
+        match self.budget.admit(peer.ip()) {
+            Ok((place, turn)) => {
+                self.handshakes.spawn(Arc::clone(&self.door).open(socket, place, turn));
+            }
+            Err(full) => {
+                if let Some(withheld) = self.door.warnings.allow() {
+                    let limits = self.budget.limits();
+                    let (limit, most) = match full {
+                        Full::Connections => ("max_connections", Some(limits.max_connections)),
+                        Full::ConnectionsOfAddress => {
+                            ("max_connections_per_address", limits.max_connections_per_address)
+                        }
+                    };
+                    tracing::warn!(
+                        %peer, result = "FULL", limit, most, withheld, "a connection was not let in"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Leaves the listener alone for a while, for instance when there are no more descriptors:
+    /// asking at once again would only burn the processor.
+    fn begin_pause(&mut self, error: &io::Error) {
+        const SHORTEST: Duration = Duration::from_millis(5);
+        const LONGEST: Duration = Duration::from_secs(1);
+        let pause = SHORTEST.saturating_mul(1 << self.pauses.min(16)).min(LONGEST);
+        self.pauses = self.pauses.saturating_add(1);
+        self.pause = Some(Box::pin(tokio::time::sleep(pause)));
+        if let Some(withheld) = self.door.warnings.allow() {
+            tracing::warn!(
+                %error, ?pause, withheld,
+                "cannot accept connections; raise the limit on open files if that is it"
+            );
+        }
+    }
+}
+
+impl Listener {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
+        match self {
+            Self::Tcp(listener) => {
+                listener.poll_accept(cx).map_ok(|(stream, _)| Socket::Tcp(stream))
+            }
+            #[cfg(unix)]
+            Self::Unix(listener) => {
+                listener.poll_accept(cx).map_ok(|(stream, _)| Socket::Unix(stream))
+            }
+        }
+    }
+}
+
+/// Errors of `accept` that say nothing of the next connection (accept(2), "Error handling").
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::ConnectionAborted
+            | Kind::ConnectionReset
+            | Kind::ConnectionRefused
+            | Kind::Interrupted
+            | Kind::NetworkDown
+            | Kind::NetworkUnreachable
+            | Kind::HostUnreachable
+            | Kind::TimedOut
+    )
+}
+
+impl Stream for Incoming {
+    type Item = io::Result<ServerIo>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_connection(cx).map(|io| Some(Ok(io)))
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").field("address", &self.address).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,288 @@
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use super::budget::Place;
+use super::rewind::Rewind;
+use crate::identity::{PeerAddress, PeerIdentity, UnixPeer};
+
+/// tonic's own type for a TLS connection, which has no name without its TLS features.
+pub(crate) type TlsConnectInfo = <TlsStream<TcpStream> as Connected>::ConnectInfo;
+
+/// What is accepted.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Socket {
+    pub(super) fn peer(&self) -> PeerAddress {
+        match self {
+            Self::Tcp(tcp) => tcp.peer_addr().map_or(PeerAddress::Unknown, PeerAddress::Tcp),
+            #[cfg(unix)]
+            Self::Unix(unix) => PeerAddress::Unix(match unix.peer_cred() {
+                Ok(peer) => {
+                    UnixPeer { uid: Some(peer.uid()), gid: Some(peer.gid()), pid: peer.pid() }
+                }
+                Err(_) => UnixPeer::default(),
+            }),
+        }
+    }
+
+    pub(super) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(tcp) => tcp.local_addr().ok(),
+            #[cfg(unix)]
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+macro_rules! each {
+    ($self:expr, $io:ident => $call:expr) => {
+        match $self.get_mut() {
+            Self::Tcp($io) => $call,
+            #[cfg(unix)]
+            Self::Unix($io) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(self, io => Pin::new(io).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, io => Pin::new(io).poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, io => Pin::new(io).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, io => Pin::new(io).poll_shutdown(cx))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self, io => Pin::new(io).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
+
+impl Connected for Socket {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        match self {
+            Self::Tcp(tcp) => tcp.connect_info(),
+            #[cfg(unix)]
+            Self::Unix(_) => TcpConnectInfo { local_addr: None, remote_addr: None },
+        }
+    }
+}
+
+/// What every request of a connection carries in its extensions. Cloning is one atomic
+/// increment.
+#[derive(Clone)]
+pub struct ConnectionInfo {
+    inner: Arc<InfoInner>,
+}
+
+struct InfoInner {
+    peer: PeerIdentity,
+    tcp: TcpConnectInfo,
+    tls: Option<TlsConnectInfo>,
+}
+
+impl ConnectionInfo {
+    pub(super) fn new(
+        peer: PeerIdentity,
+        tcp: TcpConnectInfo,
+        tls: Option<TlsConnectInfo>,
+    ) -> Self {
+        Self { inner: Arc::new(InfoInner { peer, tcp, tls }) }
+    }
+
+    /// Who is at the other end of the connection.
+    pub fn peer(&self) -> &PeerIdentity {
+        &self.inner.peer
+    }
+
+    /// Puts tonic's own types beside ours, so that `remote_addr()` and `peer_certs()` work.
+    pub(crate) fn put_tonics_own_into(&self, extensions: &mut http::Extensions) {
+        match &self.inner.tls {
+            Some(tls) => drop(extensions.insert(tls.clone())),
+            None => drop(extensions.insert(self.inner.tcp.clone())),
+        }
+    }
+}
+
+impl fmt::Debug for ConnectionInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.inner.peer, f)
+    }
+}
+
+/// A connection that was let in: its handshake is done and its HTTP/2 preface is there.
+pub struct ServerIo {
+    io: Io,
+    info: ConnectionInfo,
+    over: Pin<Box<dyn Future<Output = ()> + Send>>,
+    cut: bool,
+    _place: Place,
+}
+
+pub(super) enum Io {
+    Plain(Rewind<Socket>),
+    Tls(Box<Rewind<TlsStream<Rewind<Socket>>>>),
+}
+
+impl ServerIo {
+    pub(super) fn new(
+        io: Io,
+        info: ConnectionInfo,
+        over: Pin<Box<dyn Future<Output = ()> + Send>>,
+        place: Place,
+    ) -> Self {
+        Self { io, info, over, cut: false, _place: place }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &PeerIdentity {
+        self.info.peer()
+    }
+
+    fn check_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if !self.cut {
+            std::task::ready!(self.over.as_mut().poll(cx));
+            self.cut = true;
+        }
+        Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, "the grace is over"))
+    }
+}
+
+macro_rules! each_io {
+    ($self:expr, $io:ident => $call:expr) => {
+        match &mut $self.io {
+            Io::Plain($io) => $call,
+            Io::Tls($io) => {
+                let $io = &mut **$io;
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for ServerIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.cut {
+            let read = each_io!(this, io => Pin::new(io).poll_read(cx, buf));
+            if read.is_ready() {
+                return read;
+            }
+        }
+        // HTTP/2 always waits to read, so this is where the end of the grace wakes it.
+        this.check_cut(cx).map(Err)
+    }
+}
+
+impl AsyncWrite for ServerIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.cut {
+            return this.check_cut(cx).map(Err);
+        }
+        each_io!(this, io => Pin::new(io).poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.cut {
+            return this.check_cut(cx).map(Err);
+        }
+        each_io!(this, io => Pin::new(io).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.cut {
+            // Nothing more is owed to a peer that had its time.
+            return Poll::Ready(Ok(()));
+        }
+        each_io!(this, io => Pin::new(io).poll_shutdown(cx))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.cut {
+            return this.check_cut(cx).map(Err);
+        }
+        each_io!(this, io => Pin::new(io).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Plain(io) => io.is_write_vectored(),
+            Io::Tls(io) => io.is_write_vectored(),
+        }
+    }
+}
+
+impl Connected for ServerIo {
+    type ConnectInfo = ConnectionInfo;
+
+    fn connect_info(&self) -> ConnectionInfo {
+        self.info.clone()
+    }
+}
+
+impl fmt::Debug for ServerIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerIo").field("peer", self.peer()).finish_non_exhaustive()
+    }
+}
