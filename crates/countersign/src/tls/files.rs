@@ -21,8 +21,8 @@ impl Pem {
         Self::File(path.as_ref().to_owned())
     }
 
-    pub(super) fn bytes(bytes: impl Into<Vec<u8>>) -> Self {
-        Self::Bytes(Zeroizing::new(bytes.into()))
+    pub(super) fn bytes(bytes: impl AsRef<[u8]>) -> Self {
+        Self::Bytes(Zeroizing::new(bytes.as_ref().to_vec()))
     }
 
     /// How error messages name it.

@@ -25,7 +25,7 @@ impl Identity {
     }
 
     /// From PEM text: the chain, leaf first, and the key (PKCS#8, PKCS#1 or SEC1).
-    pub fn from_pem(chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+    pub fn from_pem(chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
         Self { chain: Pem::bytes(chain), key: Pem::bytes(key) }
     }
 

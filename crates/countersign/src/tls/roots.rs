@@ -30,7 +30,7 @@ impl RootCertificates {
     }
 
     /// Roots from PEM text, one or more certificates.
-    pub fn from_pem(pem: impl Into<Vec<u8>>) -> Self {
+    pub fn from_pem(pem: impl AsRef<[u8]>) -> Self {
         Self::default().and_pem(pem)
     }
 
@@ -48,7 +48,7 @@ impl RootCertificates {
 
     /// Adds the certificates of PEM text.
     #[must_use]
-    pub fn and_pem(mut self, pem: impl Into<Vec<u8>>) -> Self {
+    pub fn and_pem(mut self, pem: impl AsRef<[u8]>) -> Self {
         self.sources.push(Source::Pem(Pem::bytes(pem)));
         self
     }

@@ -57,10 +57,8 @@ impl Call {
         let mut attempt = 0;
         loop {
             let (connection, pool) = self.connection().await?;
-            if let Some(authority) = &authority {
-                if !connection.vouches_for(authority) {
-                    return Err(CallError::Authority { authority: authority.to_string() });
-                }
+            if let Some(authority) = authority.as_ref().filter(|it| !connection.vouches_for(it)) {
+                return Err(CallError::Authority { authority: authority.to_string() });
             }
             let authority = authority.as_ref().unwrap_or(&self.channel.target.authority);
             let before = request.headers().clone();

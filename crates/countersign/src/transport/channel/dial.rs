@@ -1,5 +1,6 @@
 //! From an address to a connection that is ready for calls.
 
+use std::future::Future;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -30,6 +31,13 @@ pub(super) struct Dialer {
     pub(super) options: Arc<Options>,
     /// Loaded once; a failure is tried again by the next dial.
     tls: OnceLock<Arc<LoadedClientTls>>,
+}
+
+/// What a connection is to be protected by, ready to be used.
+enum Protection {
+    Tls(ClientHandshake),
+    Local,
+    Insecure,
 }
 
 impl Dialer {
@@ -94,29 +102,31 @@ impl Dialer {
         }
     }
 
-    async fn dial(
-        self: &Arc<Self>,
-        address: &Address,
-    ) -> Result<(Connection, Driver), ConnectError> {
+    async fn dial(&self, address: &Address) -> Result<(Connection, Driver), ConnectError> {
+        // Before anything is sent: what cannot be used needs no connection to be found out.
+        let protection = self.prepare().await?;
         let deadline = Instant::now() + self.options.connect_timeout;
         match address {
             Address::Tcp(socket) => {
-                let io = timeout_at(deadline, TcpStream::connect(socket))
-                    .await
-                    .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-                    .map_err(|error| self.not_dialled(error).at(address))?;
+                let is_local = socket.ip().to_canonical().is_loopback();
+                if matches!(protection, Protection::Local) && !is_local {
+                    let error = self.error(
+                        ConnectErrorKind::NotLocal,
+                        "local credentials, and the address is not on this machine",
+                        "use TLS for other machines",
+                    );
+                    return Err(error.at(address));
+                }
+                let io = self.within(deadline, address, TcpStream::connect(socket)).await?;
                 tune(&io);
-                let loopback = socket.ip().to_canonical().is_loopback();
-                self.secure(io, address, loopback, SecurityLevel::NoSecurity, deadline).await
+                self.secure(io, address, protection, SecurityLevel::NoSecurity, deadline).await
             }
             #[cfg(unix)]
             Address::Unix(path) => {
-                let io = timeout_at(deadline, tokio::net::UnixStream::connect(path))
-                    .await
-                    .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-                    .map_err(|error| self.not_dialled(error).at(address))?;
+                let dialled = tokio::net::UnixStream::connect(path);
+                let io = self.within(deadline, address, dialled).await?;
                 let level = SecurityLevel::PrivacyAndIntegrity;
-                self.secure(io, address, true, level, deadline).await
+                self.secure(io, address, protection, level, deadline).await
             }
             #[cfg(not(unix))]
             Address::Unix(_) => Err(self.error(
@@ -127,65 +137,64 @@ impl Dialer {
         }
     }
 
-    /// `local` says whether the peer is on this machine, `local_level` what that is worth.
+    async fn within<S>(
+        &self,
+        deadline: Instant,
+        address: &Address,
+        dialled: impl Future<Output = io::Result<S>>,
+    ) -> Result<S, ConnectError> {
+        timeout_at(deadline, dialled)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|error| self.not_dialled(error).at(address))
+    }
+
+    /// `local_level` is what the connection is worth with local credentials.
     async fn secure<S>(
-        self: &Arc<Self>,
+        &self,
         io: S,
         address: &Address,
-        local: bool,
+        protection: Protection,
         local_level: SecurityLevel,
         deadline: Instant,
     ) -> Result<(Connection, Driver), ConnectError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        match &self.credentials.security {
-            ChannelSecurity::Insecure => {
+        let handshake = match protection {
+            Protection::Insecure => {
                 let security = ChannelSecurityInfo::new("insecure", SecurityLevel::NoSecurity);
-                self.http2(io, address, security, None, None, deadline).await
+                return self.http2(io, address, security, None, None, deadline).await;
             }
-            ChannelSecurity::Local if !local => Err(self
-                .error(
-                    ConnectErrorKind::NotLocal,
-                    "local credentials, and the address is not on this machine",
-                    "use TLS for other machines",
-                )
-                .at(address)),
-            ChannelSecurity::Local => {
+            Protection::Local => {
                 let security = ChannelSecurityInfo::new("local", local_level);
-                self.http2(io, address, security, None, None, deadline).await
+                return self.http2(io, address, security, None, None, deadline).await;
             }
-            ChannelSecurity::Tls(_) => {
-                let handshake = self.handshake().await?;
-                let limit = deadline.min(Instant::now() + self.options.handshake_timeout);
-                let shaken = timeout_at(limit, handshake.run(io))
-                    .await
-                    .unwrap_or_else(|_| Err(TlsFailure::timeout(self.options.handshake_timeout)));
-                let io = shaken.map_err(|failure| {
-                    self.count(failure.kind().result());
-                    ConnectError::tls(&self.target.text, failure).at(address)
-                })?;
-                let leaf = io
-                    .get_ref()
-                    .1
-                    .peer_certificates()
-                    .and_then(|chain| chain.first())
-                    .map(|leaf| leaf.clone().into_owned());
-                let security = ChannelSecurityInfo::new("tls", SecurityLevel::PrivacyAndIntegrity);
-                self.http2(io, address, security, leaf, Some(handshake), deadline).await
-            }
-        }
+            Protection::Tls(handshake) => handshake,
+        };
+        let limit = deadline.min(Instant::now() + self.options.handshake_timeout);
+        let shaken = timeout_at(limit, handshake.run(io))
+            .await
+            .unwrap_or_else(|_| Err(TlsFailure::timeout(self.options.handshake_timeout)));
+        let io = shaken.map_err(|failure| {
+            self.count(failure.kind().result());
+            ConnectError::tls(&self.target.text, failure).at(address)
+        })?;
+        let chain = io.get_ref().1.peer_certificates();
+        let leaf = chain.and_then(|chain| chain.first()).map(|leaf| leaf.clone().into_owned());
+        let security = ChannelSecurityInfo::new("tls", SecurityLevel::PrivacyAndIntegrity);
+        self.http2(io, address, security, leaf, Some(&handshake), deadline).await
     }
 
     /// HTTP/2 over `io`. Ready after the server's first frame, which with TLS 1.3 is also the
     /// sign that it accepted our certificate.
     async fn http2<S>(
-        self: &Arc<Self>,
+        &self,
         io: S,
         address: &Address,
         security: ChannelSecurityInfo,
         leaf: Option<CertificateDer<'static>>,
-        handshake: Option<ClientHandshake>,
+        handshake: Option<&ClientHandshake>,
         deadline: Instant,
     ) -> Result<(Connection, Driver), ConnectError>
     where
@@ -218,7 +227,7 @@ impl Dialer {
         }));
         let limit = deadline.min(Instant::now() + self.options.handshake_timeout);
         let first = timeout_at(limit, first_word.wait()).await;
-        let outcome = self.judge(first.ok(), handshake.as_ref());
+        let outcome = self.judge(first.ok(), handshake);
         if handshake.is_some() {
             self.count(match &outcome {
                 Ok(()) => HandshakeResult::Success,
@@ -301,32 +310,30 @@ impl Dialer {
         })
     }
 
-    /// Reads the TLS settings' files off the runtime's threads, once.
-    async fn handshake(self: &Arc<Self>) -> Result<ClientHandshake, ConnectError> {
+    /// Reads the TLS settings' files, once, off the runtime's threads.
+    async fn prepare(&self) -> Result<Protection, ConnectError> {
+        let tls = match &self.credentials.security {
+            ChannelSecurity::Insecure => return Ok(Protection::Insecure),
+            ChannelSecurity::Local => return Ok(Protection::Local),
+            ChannelSecurity::Tls(tls) => tls,
+        };
         let loaded = match self.tls.get() {
             Some(loaded) => Arc::clone(loaded),
             None => {
-                let dialer = Arc::clone(self);
-                let loaded =
-                    tokio::task::spawn_blocking(move || match &dialer.credentials.security {
-                        ChannelSecurity::Tls(tls) => tls.load(),
-                        _ => unreachable!("asked for TLS channel credentials only"),
-                    })
+                let tls = tls.clone();
+                let loaded = tokio::task::spawn_blocking(move || tls.load())
                     .await
                     .map_err(|error| {
-                        self.error(
-                            Kind::Credentials,
-                            "reading the credentials was cut off",
-                            "try again",
-                        )
-                        .caused_by(error)
+                        let kind = ConnectErrorKind::Credentials;
+                        let sentence = "reading the credentials was cut off";
+                        self.error(kind, sentence, "try again").caused_by(error)
                     })?
                     .map_err(|error| self.unusable(error))?;
                 Arc::clone(self.tls.get_or_init(|| Arc::new(loaded)))
             }
         };
-        use ConnectErrorKind as Kind;
-        loaded.handshake(&self.target.authority).map_err(|error| self.unusable(error))
+        let handshake = loaded.handshake(&self.target.authority);
+        handshake.map(Protection::Tls).map_err(|error| self.unusable(error))
     }
 
     fn unusable(&self, error: TlsConfigError) -> ConnectError {

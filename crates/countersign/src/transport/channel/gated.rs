@@ -220,14 +220,14 @@ fn classify(seen: &[u8], last: bool) -> Option<FirstBytes> {
             _ => Some(FirstBytes::Unknown),
         }
     };
-    let Some((kind, payload, rest)) = frame(seen) else {
+    let Some(Frame { kind, payload, rest }) = frame(seen) else {
         return unknown_or_wait();
     };
     match kind {
         SETTINGS => match payload {
             // What follows came in the same packets or it did not: nothing is waited for.
             Some(_) => match frame(rest) {
-                Some((GOAWAY, Some(payload), _)) => Some(go_away(payload)),
+                Some(Frame { kind: GOAWAY, payload: Some(payload), .. }) => Some(go_away(payload)),
                 _ => Some(FirstBytes::Settings),
             },
             None if last => Some(FirstBytes::Settings),
@@ -242,14 +242,23 @@ fn classify(seen: &[u8], last: bool) -> Option<FirstBytes> {
     }
 }
 
-/// A frame's type, its payload if all of it is there, and what follows.
-fn frame(bytes: &[u8]) -> Option<(u8, Option<&[u8]>, &[u8])> {
-    let (head, rest) = bytes.split_at_checked(9)?;
+struct Frame<'a> {
+    kind: u8,
+    /// If all of it is there.
+    payload: Option<&'a [u8]>,
+    /// What follows.
+    rest: &'a [u8],
+}
+
+/// `None` when not even the head is there.
+fn frame(bytes: &[u8]) -> Option<Frame<'_>> {
+    let (head, body) = bytes.split_at_checked(9)?;
     let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-    match rest.split_at_checked(length) {
-        Some((payload, rest)) => Some((head[3], Some(payload), rest)),
-        None => Some((head[3], None, &[])),
-    }
+    let (payload, rest) = match body.split_at_checked(length) {
+        Some((payload, rest)) => (Some(payload), rest),
+        None => (None, &[][..]),
+    };
+    Some(Frame { kind: head[3], payload, rest })
 }
 
 fn go_away(payload: &[u8]) -> FirstBytes {

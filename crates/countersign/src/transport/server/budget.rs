@@ -106,10 +106,9 @@ impl Budget {
                 state.forget(oldest);
             }
         }
-        if state.pending.len() >= self.limits.max_pending_handshakes {
-            if let Some(oldest) = state.pending.keys().next().copied() {
-                state.forget(oldest);
-            }
+        let full = state.pending.len() >= self.limits.max_pending_handshakes;
+        if let Some(oldest) = state.pending.keys().next().copied().filter(|_| full) {
+            state.forget(oldest);
         }
         let number = state.next;
         state.next += 1;

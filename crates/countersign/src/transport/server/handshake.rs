@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::io::AsyncRead;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -46,6 +46,9 @@ enum Refused {
     NotLocal,
 }
 
+/// The connection is not let in, and the operator was told why.
+struct TurnedAway;
+
 const SPEAKS_TLS: &str = "this port speaks TLS: connect with TLS credentials (https://)";
 const SPEAKS_PLAINTEXT: &str = "this port speaks plaintext HTTP/2: connect without TLS (http://)";
 const SPEAKS_HTTP2: &str = "this port speaks gRPC, which needs HTTP/2";
@@ -73,13 +76,8 @@ impl Door {
                 return None;
             }
         };
-        match outcome {
-            Ok((io, info)) => Some(ServerIo::new(io, info, self.drain.over(), place)),
-            Err(refused) => {
-                self.report(&address, &refused);
-                None
-            }
-        }
+        let (io, info) = outcome.ok()?;
+        Some(ServerIo::new(io, info, self.drain.over(), place))
     }
 
     async fn shake_hands(
@@ -87,41 +85,47 @@ impl Door {
         socket: Socket,
         address: &PeerAddress,
         deadline: Instant,
-    ) -> Result<(Io, ConnectionInfo), Refused> {
+    ) -> Result<(Io, ConnectionInfo), TurnedAway> {
         let mut io = Rewind::new(socket);
         let spoken = match timeout_at(deadline, io.peek(Spoken::ENOUGH)).await {
-            Ok(Ok([])) => return Err(Refused::Silent),
+            Ok(Ok([])) => return Err(self.turn_away(address, &Refused::Silent)),
             Ok(Ok(bytes)) => Spoken::tell(bytes),
-            Ok(Err(error)) => return Err(Refused::NoPreface(error)),
+            Ok(Err(error)) => return Err(self.turn_away(address, &Refused::NoPreface(error))),
             Err(_) => {
                 if let ServerSecurity::Tls(_) = self.security {
                     self.count(HandshakeResult::HandshakeTimeout, false);
                 }
-                return Err(Refused::Failed(TlsFailure::timeout(self.timeout)));
+                let failure = TlsFailure::timeout(self.timeout);
+                return Err(self.turn_away(address, &Refused::Failed(failure)));
             }
         };
         match &self.security {
             ServerSecurity::Tls(tls) => {
                 if matches!(spoken, Spoken::Http1 | Spoken::Http2) {
-                    return Err(wrong_port(&mut io, spoken, SPEAKS_TLS).await);
+                    return Err(self.wrong_port(address, &mut io, spoken, SPEAKS_TLS).await);
                 }
-                let stream = self.tls(tls, io, deadline).await.map_err(Refused::Failed)?;
+                let stream = self.tls(tls, io, address, deadline).await?;
                 self.after_tls(tls, stream, address, deadline).await
             }
             ServerSecurity::Local | ServerSecurity::Insecure => {
                 let level = match &self.security {
-                    ServerSecurity::Local => local_level(address).ok_or(Refused::NotLocal)?,
+                    ServerSecurity::Local => local_level(address)
+                        .ok_or_else(|| self.turn_away(address, &Refused::NotLocal))?,
                     _ => SecurityLevel::NoSecurity,
                 };
                 match spoken {
                     Spoken::Tls => {
-                        return Err(wrong_port(&mut io, spoken, SPEAKS_PLAINTEXT).await);
+                        return Err(self
+                            .wrong_port(address, &mut io, spoken, SPEAKS_PLAINTEXT)
+                            .await);
                     }
                     Spoken::Http1 if !self.http1 => {
-                        return Err(wrong_port(&mut io, spoken, SPEAKS_HTTP2).await);
+                        return Err(self.wrong_port(address, &mut io, spoken, SPEAKS_HTTP2).await);
                     }
                     Spoken::Http1 => {}
-                    Spoken::Http2 | Spoken::Unknown => preface(&mut io, deadline).await?,
+                    Spoken::Http2 | Spoken::Unknown => preface(&mut io, deadline)
+                        .await
+                        .map_err(|refused| self.turn_away(address, &refused))?,
                 }
                 let local = io.get_ref().local_address();
                 let peer = PeerIdentity::new(address.clone(), local, level, None, None);
@@ -135,22 +139,22 @@ impl Door {
         &self,
         tls: &LoadedServerTls,
         io: Rewind<Socket>,
+        address: &PeerAddress,
         deadline: Instant,
-    ) -> Result<TlsStream<Rewind<Socket>>, TlsFailure> {
+    ) -> Result<TlsStream<Rewind<Socket>>, TurnedAway> {
         let accept = TlsAcceptor::from(Arc::clone(&tls.config)).accept(io).into_fallible();
-        let outcome = match timeout_at(deadline, accept).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err((error, mut io))) => {
-                // The alert is on its way; let it arrive.
-                linger(&mut io).await;
-                Err(explain_to_server(&error, tls.clock.now()))
-            }
-            Err(_) => Err(TlsFailure::timeout(self.timeout)),
+        let (failure, io) = match timeout_at(deadline, accept).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err((error, io))) => (explain_to_server(&error, tls.clock.now()), Some(io)),
+            Err(_) => (TlsFailure::timeout(self.timeout), None),
         };
-        if let Err(failure) = &outcome {
-            self.count(failure.kind().result(), false);
+        self.count(failure.kind().result(), false);
+        let turned_away = self.turn_away(address, &Refused::Failed(failure));
+        if let Some(mut io) = io {
+            // The alert is on its way; let it arrive.
+            linger(&mut io).await;
         }
-        outcome
+        Err(turned_away)
     }
 
     async fn after_tls(
@@ -159,14 +163,16 @@ impl Door {
         mut stream: TlsStream<Rewind<Socket>>,
         address: &PeerAddress,
         deadline: Instant,
-    ) -> Result<(Io, ConnectionInfo), Refused> {
+    ) -> Result<(Io, ConnectionInfo), TurnedAway> {
         let connection = stream.get_ref().1;
         let facts = tls_facts(connection, connection.server_name());
         let protocol = connection.alpn_protocol().map(<[u8]>::to_vec);
         if protocol.is_none() && tls.alpn == Alpn::Required && !self.http1 {
             self.count(HandshakeResult::NoApplicationProtocol, facts.resumed);
+            let refused = Refused::Failed(TlsFailure::client_without_alpn());
+            let turned_away = self.turn_away(address, &refused);
             refuse(&mut stream, Spoken::Http2, NO_ALPN).await;
-            return Err(Refused::Failed(TlsFailure::client_without_alpn()));
+            return Err(turned_away);
         }
         // rustls keeps a client's chain only when the verifier accepted it.
         let certificate = match connection.peer_certificates().map(peer_certificate) {
@@ -174,8 +180,10 @@ impl Door {
             Some(Ok(certificate)) => Some(certificate),
             Some(Err(reason)) => {
                 self.count(HandshakeResult::CertificateMalformed, facts.resumed);
-                let _ = stream.shutdown().await;
-                return Err(Refused::Failed(TlsFailure::unreadable_certificate(reason)));
+                let refused = Refused::Failed(TlsFailure::unreadable_certificate(reason));
+                let turned_away = self.turn_away(address, &refused);
+                linger(&mut stream).await;
+                return Err(turned_away);
             }
         };
         self.count(HandshakeResult::Success, facts.resumed);
@@ -191,7 +199,9 @@ impl Door {
             None => self.http1,
         };
         if !http1 {
-            preface(&mut stream, deadline).await?;
+            preface(&mut stream, deadline)
+                .await
+                .map_err(|refused| self.turn_away(address, &refused))?;
         }
         Ok((Io::Tls(Box::new(stream)), info))
     }
@@ -204,7 +214,20 @@ impl Door {
         self.counters.count(result, resumption);
     }
 
-    fn report(&self, address: &PeerAddress, refused: &Refused) {
+    async fn wrong_port(
+        &self,
+        address: &PeerAddress,
+        io: &mut Rewind<Socket>,
+        spoken: Spoken,
+        said: &'static str,
+    ) -> TurnedAway {
+        let turned_away = self.turn_away(address, &Refused::WrongPort { spoken, said });
+        refuse(io, spoken, said).await;
+        turned_away
+    }
+
+    /// Tells the operator, before the peer is told, which may take a second.
+    fn turn_away(&self, address: &PeerAddress, refused: &Refused) -> TurnedAway {
         match refused {
             Refused::Silent => {
                 tracing::debug!(peer = %address, "a peer connected and left without a word");
@@ -232,6 +255,7 @@ impl Door {
                 "local credentials, and the peer is not on this machine",
             ),
         }
+        TurnedAway
     }
 
     fn warn(&self, address: &PeerAddress, result: &str, cause: &str) {
@@ -239,11 +263,6 @@ impl Door {
             tracing::warn!(peer = %address, result, cause, withheld, "a connection was not let in");
         }
     }
-}
-
-async fn wrong_port(io: &mut Rewind<Socket>, spoken: Spoken, said: &'static str) -> Refused {
-    refuse(io, spoken, said).await;
-    Refused::WrongPort { spoken, said }
 }
 
 /// Waits for the client's preface and the head of its SETTINGS frame, both of which every

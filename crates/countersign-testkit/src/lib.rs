@@ -1,0 +1,13 @@
+//! What tests of authenticated gRPC services share.
+//!
+//! * [`pki`]: a certificate authority in memory, and every broken certificate a test wants.
+//! * [`clock`]: a clock that moves when the test moves it.
+//! * [`greeter`]: a service to call.
+//! * [`wait`]: for what is about to happen.
+//! * [`logs`]: what was written to the log.
+
+pub mod clock;
+pub mod greeter;
+pub mod logs;
+pub mod pki;
+pub mod wait;

@@ -1,0 +1,22 @@
+//! Waiting for what another task or the kernel is about to do.
+
+use std::time::Duration;
+
+/// Waits until `condition` holds, asking every millisecond.
+///
+/// # Panics
+///
+/// When it does not hold within 20 s of real time.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..20_000 {
+        if condition() {
+            return;
+        }
+        // In a thread of its own, so that a paused clock does not pass the time instead.
+        let pause = tokio::task::spawn_blocking(|| std::thread::park_timeout(TICK));
+        pause.await.expect("a pause cannot fail");
+    }
+    panic!("waited in vain: {what}");
+}
+
+const TICK: Duration = Duration::from_millis(1);
