@@ -64,18 +64,36 @@ class Scenario:
     code: str | None
     message: str | None = None
     principal: str | None = None
+    # What our own server says in place of `message`, and the details that go with it.
+    rust: dict[str, str] | None = None
+    # What every client has to read in our own server's message.
+    rust_says: str | None = None
 
 
 def allowed(name: str, mode: str, *client: str, principal: str) -> Scenario:
     return Scenario(name, mode, client, "OK", "Hello, interop", principal)
 
 
-def unreachable(name: str, mode: str, *client: str) -> Scenario:
-    return Scenario(name, mode, client, "UNAVAILABLE")
+def unreachable(
+    name: str, mode: str, *client: str, rust_says: str | None = None
+) -> Scenario:
+    return Scenario(name, mode, client, "UNAVAILABLE", rust_says=rust_says)
 
 
-def refused(name: str, mode: str, *client: str) -> Scenario:
-    return Scenario(name, mode, client, "UNAUTHENTICATED", REFUSAL)
+def refused(name: str, mode: str, *client: str, rust: dict[str, str]) -> Scenario:
+    return Scenario(name, mode, client, "UNAUTHENTICATED", REFUSAL, rust=rust)
+
+
+RUST_WRONG = {
+    "message": REFUSAL,
+    "reason": "TOKEN_INVALID",
+    "challenge": 'Bearer realm="grpc", error="invalid_token"',
+}
+RUST_MISSING = {
+    "message": "the call needs credentials and has none",
+    "reason": "CREDENTIALS_MISSING",
+    "challenge": 'Bearer realm="grpc"',
+}
 
 
 # `{}` is the folder of certificates.
@@ -106,17 +124,17 @@ SCENARIOS = (
     unreachable("tls/system-roots", "tls", *NAME),
     unreachable("tls/wrong-name", "tls", *TRUST, "--server-name", "wrong.test"),
     unreachable("tls/expired-server", "expired", *TLS),
-    unreachable("tls/plaintext-client", "tls", "--plaintext"),
+    unreachable("tls/plaintext-client", "tls", "--plaintext", rust_says="this port speaks TLS"),
     unreachable("tls/plaintext-server", "plaintext", *TLS),
     allowed("mtls/right", "mtls", *TLS, *CLIENT, principal=CLIENT_PRINCIPAL),
     unreachable("mtls/no-certificate", "mtls", *TLS),
     unreachable("mtls/foreign-ca", "mtls", *TLS, *OTHER_CLIENT),
     allowed("token/right", "token", *TLS, "--token", TOKEN, principal="bearer"),
-    refused("token/wrong", "token", *TLS, "--token", WRONG_TOKEN),
-    refused("token/missing", "token", *TLS),
+    refused("token/wrong", "token", *TLS, "--token", WRONG_TOKEN, rust=RUST_WRONG),
+    refused("token/missing", "token", *TLS, rust=RUST_MISSING),
     OVER_PLAINTEXT,
     allowed("token/stream-right", "token", *TLS, "--token", TOKEN, *STREAM, principal="bearer"),
-    refused("token/stream-wrong", "token", *TLS, "--token", WRONG_TOKEN, *STREAM),
+    refused("token/stream-wrong", "token", *TLS, "--token", WRONG_TOKEN, *STREAM, rust=RUST_WRONG),
 )
 
 
@@ -185,8 +203,13 @@ class Cell:
         elif self.code != scenario.code:
             self._unexpected(scenario.code)
         else:
-            for key in ("message", "principal"):
-                expected = getattr(scenario, key)
+            says = scenario.rust_says
+            if self.pair.server == RUST and says and says not in str(self.seen.get("message")):
+                self.problems.append(f"expected {says!r} in {self.seen.get('message')!r}")
+            said = {"message": scenario.message, "principal": scenario.principal}
+            if self.pair.server == RUST:
+                said |= scenario.rust or {}
+            for key, expected in said.items():
                 if expected is not None and self.seen.get(key) != expected:
                     self.problems.append(
                         f"expected the {key} {expected!r}, saw {self.seen.get(key)!r}"

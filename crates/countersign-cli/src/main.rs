@@ -1,5 +1,6 @@
 //! The program `countersign`.
 
+mod demo;
 mod exit;
 mod output;
 mod pki;
@@ -21,6 +22,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Demo(demo::DemoArgs),
     Pki(pki::PkiArgs),
 }
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> ExitCode {
     let mut output = Output::standard();
     let done = match cli.verb {
+        Verb::Demo(args) => demo::run(&args, &mut output),
         Verb::Pki(args) => pki::run(&args, SystemTime::now(), &mut output),
     };
     let code = done.unwrap_or_else(|failure| {

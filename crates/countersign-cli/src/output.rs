@@ -66,6 +66,7 @@ pub(crate) struct Output {
     data: Box<dyn Write>,
     people: Box<dyn Write>,
     colour: bool,
+    data_colour: bool,
     json: bool,
     broken: Option<io::Error>,
 }
@@ -79,6 +80,7 @@ impl Output {
             data: Box::new(io::stdout()),
             people: Box::new(io::stderr()),
             colour: io::stderr().is_terminal() && !no_colour,
+            data_colour: io::stdout().is_terminal() && !no_colour,
             json: false,
             broken: None,
         }
@@ -98,6 +100,11 @@ impl Output {
     pub(crate) fn data(&mut self, line: impl Display) {
         let written = writeln!(self.data, "{line}");
         self.remember(written);
+    }
+
+    /// Text for a line of data, coloured where a terminal shows it.
+    pub(crate) fn paint(&self, text: &str, colour: Colour) -> String {
+        Painted { text, colour: self.data_colour.then_some(colour) }.to_string()
     }
 
     /// The one JSON object.
@@ -193,8 +200,9 @@ impl Output {
 }
 
 #[derive(Clone, Copy)]
-enum Colour {
+pub(crate) enum Colour {
     Red = 31,
+    Green = 32,
     Yellow = 33,
     Cyan = 36,
 }

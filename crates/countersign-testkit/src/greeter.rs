@@ -17,6 +17,9 @@ pub mod proto {
     tonic::include_proto!("countersign.demo.v1");
 }
 
+/// The descriptor set of the greeter's file, for reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/greeter.binpb"));
+
 pub use proto::greeter_client::GreeterClient;
 use proto::greeter_server::{self, GreeterServer};
 use proto::{HelloReply, HelloRequest, HelloStreamRequest, ResetReply, ResetRequest};

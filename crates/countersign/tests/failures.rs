@@ -113,11 +113,34 @@ async fn an_unknown_ca_is_named_with_its_issuer_and_what_is_trusted() {
             code: "TLS_UNKNOWN_ISSUER",
             stage: ConnectStage::Tls,
             permanent: true,
-            says: &["not signed by a CA you trust", "CN=test CA", "1 roots", "only_roots"],
+            says: &[
+                "not signed by a CA you trust",
+                "CN=test CA",
+                "1 root from PEM bytes",
+                "only_roots",
+            ],
             server: HandshakeResult::CertificateAuthorityInvalid,
             log: "does not trust the CA of our certificate",
         };
         check("unknown CA", &error, &expected, &credentials, &logs).await;
+    }
+}
+
+#[tokio::test]
+async fn a_ca_that_was_made_anew_is_told_from_one_that_was_never_known() {
+    let (ca, anew) = (CertificateAuthority::new("test CA"), CertificateAuthority::new("test CA"));
+    let old = anew.client(&["spiffe://test/alice"]);
+    for version in VERSIONS {
+        let required = ClientCertificates::required(roots(&ca));
+        let (server, _) = serve(&ca.server(&["localhost"]), version, required).await;
+        let error = refused(server.https("localhost"), client(&anew)).await;
+        assert_eq!(error.code(), "TLS_UNKNOWN_ISSUER", "{error}");
+        assert!(error.to_string().contains("its key is another one"), "{error}");
+
+        let tls = client(&ca).identity(identity(&old));
+        let error = refused(server.https("localhost"), tls).await;
+        assert_eq!(error.code(), "TLS_CLIENT_CERTIFICATE_REFUSED", "{error}");
+        assert!(error.to_string().contains("made anew"), "{error}");
     }
 }
 

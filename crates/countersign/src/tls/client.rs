@@ -147,12 +147,16 @@ impl ClientTls {
         let mut trusted = Vec::new();
         if let Trust::System | Trust::SystemAnd(_) = &self.trust {
             roots::load_system(&mut store)?;
-            trusted.push(format!("{} system roots", store.len()));
+            trusted.push(format!("the system's {} roots", store.len()));
         }
         if let Trust::Only(roots) | Trust::SystemAnd(roots) = &self.trust {
             let before = store.len();
             roots.load_into(&mut store)?;
-            trusted.push(format!("{} roots from {roots:?}", store.len() - before));
+            let (count, s) = match store.len() - before {
+                1 => (1, ""),
+                more => (more, "s"),
+            };
+            trusted.push(format!("{count} root{s} from {roots:?}"));
         }
         let verified_name = match &self.verified_name {
             None => None,
@@ -282,6 +286,7 @@ impl ClientHandshake {
             &ClientContext {
                 name: &self.name,
                 server_chain: &self.seen.server_chain(),
+                chain_refused: self.seen.chain_refused(),
                 asked_for_certificate: self.seen.client_certificate_asked(),
                 has_identity: self.has_identity,
                 trusted: &self.trusted,

@@ -169,6 +169,7 @@ impl std::error::Error for TlsFailure {}
 pub(super) struct ClientContext<'a> {
     pub(super) name: &'a ServerName<'a>,
     pub(super) server_chain: &'a [CertificateDer<'a>],
+    pub(super) chain_refused: bool,
     pub(super) asked_for_certificate: bool,
     pub(super) has_identity: bool,
     pub(super) trusted: &'a str,
@@ -217,7 +218,8 @@ pub(crate) fn explain_to_server(error: &io::Error, now: SystemTime) -> TlsFailur
                 AlertDescription::BadCertificate
                 | AlertDescription::CertificateUnknown
                 | AlertDescription::CertificateRevoked
-                | AlertDescription::UnsupportedCertificate => {
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::DecryptError => {
                     (Kind::OurCertificateRefused, "refused our certificate")
                 }
                 AlertDescription::ProtocolVersion => {
@@ -345,6 +347,12 @@ fn alert_to_client(alert: AlertDescription, context: &ClientContext<'_>) -> TlsF
             "rejected our client certificate: it is expired, or not yet valid, by its clock",
             "renew the client certificate, and compare both clocks",
         ),
+        // What a signature that does not hold is answered with (RFC 8446 §6.2).
+        AlertDescription::DecryptError if context.has_identity => about_us(
+            Kind::OurCertificateRefused,
+            "rejected our client certificate: a signature does not hold",
+            "if the CA for clients was made anew, issue the client certificate again",
+        ),
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::CertificateRevoked
@@ -372,6 +380,18 @@ fn alert_to_client(alert: AlertDescription, context: &ClientContext<'_>) -> TlsF
 fn server_certificate(fault: &CertificateError, context: &ClientContext<'_>) -> TlsFailure {
     use TlsFailureKind as Kind;
     let kind = certificate_kind(fault);
+    // A CA that was made anew has the old one's name and another key.
+    if kind == Kind::BadSignature && context.chain_refused {
+        let issuer = context.server_chain.last().and_then(issuer).unwrap_or_default();
+        return TlsFailure::new(
+            Kind::UnknownIssuer,
+            format!(
+                "the server's certificate is not signed by a CA you trust; a CA named {issuer:?} \
+                 is trusted, and its key is another one"
+            ),
+            "the CA was probably made anew: trust its new certificate",
+        );
+    }
     let leaf = peer_certificate(context.server_chain).ok();
     let sentence = certificate_sentence(kind, fault, "server", Some(context), context.now);
     let help = match kind {
@@ -446,7 +466,7 @@ fn certificate_sentence(
                 if let Some(issuer) = context.server_chain.last().and_then(issuer) {
                     text.push_str(&format!("; it was issued by {issuer:?}"));
                 }
-                text.push_str(&format!("; trusted are {}", context.trusted));
+                text.push_str(&format!("; trusted: {}", context.trusted));
             }
             text
         }

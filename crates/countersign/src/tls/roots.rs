@@ -85,12 +85,16 @@ impl RootCertificates {
 
 impl fmt::Debug for RootCertificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.sources.iter().map(|source| match source {
-                Source::Pem(pem) => format!("{pem:?}"),
-                Source::Der(_) => "DER bytes".to_owned(),
-            }))
-            .finish()
+        for (index, source) in self.sources.iter().enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            match source {
+                Source::Pem(pem) => fmt::Debug::fmt(pem, f)?,
+                Source::Der(_) => f.write_str("DER bytes")?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -14,12 +14,18 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     server_chain: Mutex<Vec<CertificateDer<'static>>>,
+    chain_refused: AtomicBool,
     client_certificate_asked: AtomicBool,
 }
 
 impl Seen {
     pub(super) fn server_chain(&self) -> Vec<CertificateDer<'static>> {
         self.server_chain.lock().expect("nothing panics under this lock").clone()
+    }
+
+    /// Whether the chain itself was refused, and not a signature made with its key.
+    pub(super) fn chain_refused(&self) -> bool {
+        self.chain_refused.load(Ordering::Relaxed)
     }
 
     pub(super) fn client_certificate_asked(&self) -> bool {
@@ -46,7 +52,15 @@ impl ServerCertVerifier for Watched {
         let chain = std::iter::once(end_entity).chain(intermediates);
         *self.seen.server_chain.lock().expect("nothing panics under this lock") =
             chain.map(|certificate| certificate.clone().into_owned()).collect();
-        self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        let verified = self.verifier.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        self.seen.chain_refused.store(verified.is_err(), Ordering::Relaxed);
+        verified
     }
 
     fn verify_tls12_signature(

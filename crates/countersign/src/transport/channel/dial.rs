@@ -266,11 +266,6 @@ impl Dialer {
                 "the server speaks TLS and was sent plaintext",
                 "dial https:// with TLS credentials",
             ),
-            FirstBytes::GoAway { debug, .. } if plaintext && debug.contains("TLS") => self.error(
-                Kind::ServerSpeaksTls,
-                format!("the server speaks TLS and was sent plaintext; it says: {debug}"),
-                "dial https:// with TLS credentials",
-            ),
             FirstBytes::GoAway { code, debug } => self.error(
                 Kind::GoAway,
                 format!("the server turned the connection away: {debug:?} (HTTP/2 code {code})"),

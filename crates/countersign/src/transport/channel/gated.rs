@@ -20,7 +20,7 @@ pub(super) enum FirstBytes {
     Settings,
     /// SETTINGS and at once GOAWAY, or GOAWAY alone.
     GoAway { code: u32, debug: String },
-    /// A TLS record: plaintext was sent to a TLS port.
+    /// A TLS record, or our own listener's word for it: plaintext was sent to a TLS port.
     Tls,
     /// HTTP/1.
     Http1,
@@ -225,6 +225,7 @@ fn classify(seen: &[u8], last: bool) -> Option<FirstBytes> {
     };
     match kind {
         SETTINGS => match payload {
+            Some(payload) if says_tls(payload) => Some(FirstBytes::Tls),
             // What follows came in the same packets or it did not: nothing is waited for.
             Some(_) => match frame(rest) {
                 Some(Frame { kind: GOAWAY, payload: Some(payload), .. }) => Some(go_away(payload)),
@@ -261,6 +262,11 @@ fn frame(bytes: &[u8]) -> Option<Frame<'_>> {
     Some(Frame { kind: head[3], payload, rest })
 }
 
+fn says_tls(settings: &[u8]) -> bool {
+    let id = crate::transport::SPEAKS_TLS_SETTING.to_be_bytes();
+    settings.chunks_exact(6).any(|setting| setting[..2] == id)
+}
+
 fn go_away(payload: &[u8]) -> FirstBytes {
     let code = payload
         .get(4..8)
@@ -285,6 +291,8 @@ mod tests {
         assert_eq!(told(EMPTY_SETTINGS), "Some(Settings)");
         assert_eq!(told(b"HTTP/1.1 400"), "Some(Http1)");
         assert_eq!(told(&[0x15, 3, 1, 0, 2, 2, 70]), "Some(Tls)");
+        assert_eq!(told(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0xf0, 0xc5, 0, 0, 0, 1]), "Some(Tls)");
+        assert_eq!(told(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1]), "Some(Settings)");
         assert_eq!(told(b"220 mail.example ESMTP"), "Some(Unknown)");
         assert_eq!(told(&[0, 0, 0, 0, 0, 0, 0, 0, 0]), "Some(Unknown)");
     }

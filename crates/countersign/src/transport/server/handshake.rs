@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use super::answer::{PREFACE, Spoken, linger, refuse};
+use super::answer::{Notice, PREFACE, Spoken, linger, refuse};
 use super::budget::{Place, Turn};
 use super::drain::Drain;
 use super::io::{ConnectionInfo, Io, ServerIo, Socket};
@@ -37,7 +37,7 @@ enum Refused {
     /// It failed; the operator should know.
     Failed(TlsFailure),
     /// The peer came to the wrong port; it was told.
-    WrongPort { spoken: Spoken, said: &'static str },
+    WrongPort { spoken: Spoken, notice: Notice },
     /// The peer left before it said anything, as a TCP health check does.
     Silent,
     /// After the handshake no HTTP/2 came.
@@ -48,11 +48,6 @@ enum Refused {
 
 /// The connection is not let in, and the operator was told why.
 struct TurnedAway;
-
-const SPEAKS_TLS: &str = "this port speaks TLS: connect with TLS credentials (https://)";
-const SPEAKS_PLAINTEXT: &str = "this port speaks plaintext HTTP/2: connect without TLS (http://)";
-const SPEAKS_HTTP2: &str = "this port speaks gRPC, which needs HTTP/2";
-const NO_ALPN: &str = "this port speaks gRPC: offer h2 by ALPN";
 
 impl Door {
     /// Lets a connection in, or says why not and hangs up. Takes no longer than the timeout, and
@@ -102,7 +97,7 @@ impl Door {
         match &self.security {
             ServerSecurity::Tls(tls) => {
                 if matches!(spoken, Spoken::Http1 | Spoken::Http2) {
-                    return Err(self.wrong_port(address, &mut io, spoken, SPEAKS_TLS).await);
+                    return Err(self.wrong_port(address, &mut io, spoken, Notice::SpeaksTls).await);
                 }
                 let stream = self.tls(tls, io, address, deadline).await?;
                 self.after_tls(tls, stream, address, deadline).await
@@ -116,11 +111,13 @@ impl Door {
                 match spoken {
                     Spoken::Tls => {
                         return Err(self
-                            .wrong_port(address, &mut io, spoken, SPEAKS_PLAINTEXT)
+                            .wrong_port(address, &mut io, spoken, Notice::SpeaksPlaintext)
                             .await);
                     }
                     Spoken::Http1 if !self.http1 => {
-                        return Err(self.wrong_port(address, &mut io, spoken, SPEAKS_HTTP2).await);
+                        return Err(self
+                            .wrong_port(address, &mut io, spoken, Notice::SpeaksHttp2)
+                            .await);
                     }
                     Spoken::Http1 => {}
                     Spoken::Http2 | Spoken::Unknown => preface(&mut io, deadline)
@@ -171,7 +168,7 @@ impl Door {
             self.count(HandshakeResult::NoApplicationProtocol, facts.resumed);
             let refused = Refused::Failed(TlsFailure::client_without_alpn());
             let turned_away = self.turn_away(address, &refused);
-            refuse(&mut stream, Spoken::Http2, NO_ALPN).await;
+            refuse(&mut stream, Spoken::Http2, Notice::NeedsAlpn).await;
             return Err(turned_away);
         }
         // rustls keeps a client's chain only when the verifier accepted it.
@@ -219,10 +216,10 @@ impl Door {
         address: &PeerAddress,
         io: &mut Rewind<Socket>,
         spoken: Spoken,
-        said: &'static str,
+        notice: Notice,
     ) -> TurnedAway {
-        let turned_away = self.turn_away(address, &Refused::WrongPort { spoken, said });
-        refuse(io, spoken, said).await;
+        let turned_away = self.turn_away(address, &Refused::WrongPort { spoken, notice });
+        refuse(io, spoken, notice).await;
         turned_away
     }
 
@@ -235,10 +232,12 @@ impl Door {
             Refused::Failed(failure) => {
                 self.warn(address, failure.kind().result().as_str(), &failure.to_string());
             }
-            Refused::WrongPort { spoken, said } => {
+            Refused::WrongPort { spoken, notice } => {
                 let what = match spoken {
-                    Spoken::Http2 if *said == SPEAKS_TLS => "plaintext gRPC on a TLS port",
-                    Spoken::Http1 if *said == SPEAKS_TLS => "plaintext HTTP/1 on a TLS port",
+                    Spoken::Http2 if *notice == Notice::SpeaksTls => "plaintext gRPC on a TLS port",
+                    Spoken::Http1 if *notice == Notice::SpeaksTls => {
+                        "plaintext HTTP/1 on a TLS port"
+                    }
                     Spoken::Tls => "TLS on a plaintext port",
                     _ => "HTTP/1 on a gRPC port",
                 };

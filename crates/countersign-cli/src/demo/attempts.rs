@@ -1,0 +1,278 @@
+//! What is tried, one after the other, and what must come of it.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use countersign::{
+    BearerToken, CallCredentials, Channel, ChannelCredentials, ClientRequestExt, ClientTls,
+    ConnectError, connect,
+};
+use countersign_testkit::greeter::GreeterClient;
+use countersign_testkit::greeter::proto::{HelloRequest, ResetRequest};
+use serde_json::{Value, json};
+use tonic::{Request, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt;
+
+use super::stage::{self, Stage};
+
+/// One call, what must come of it, and what did.
+pub(super) struct Attempt {
+    pub(super) what: &'static str,
+    pub(super) expected: String,
+    pub(super) seen: String,
+    pub(super) why: String,
+}
+
+impl Attempt {
+    pub(super) fn is_as_it_must(&self) -> bool {
+        self.expected == self.seen
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "attempt": self.what,
+            "expected": self.expected,
+            "seen": self.seen,
+            "why": self.why,
+            "as_expected": self.is_as_it_must(),
+        })
+    }
+}
+
+/// What came back, in the words of the table.
+struct Outcome {
+    seen: String,
+    why: String,
+}
+
+/// Makes every attempt.
+pub(super) async fn make(stage: &Stage) -> Vec<Attempt> {
+    let https = stage.greeter.target("https", "localhost");
+    let trusting = || stage.trusting();
+    let mut attempts = Vec::new();
+    let mut row = |what, expected: &str, outcome: Outcome| {
+        let Outcome { seen, why } = outcome;
+        attempts.push(Attempt { what, expected: expected.to_owned(), seen, why });
+    };
+
+    row(
+        "plaintext to the TLS port",
+        "UNAVAILABLE HTTP2_SERVER_SPEAKS_TLS",
+        connecting(
+            connect(stage.greeter.target("http", "localhost"), ChannelCredentials::insecure())
+                .await,
+        )
+        .await,
+    );
+    row(
+        "a client that trusts another CA",
+        "UNAVAILABLE TLS_UNKNOWN_ISSUER",
+        tls(&https, stage.trusting_others()).await,
+    );
+    row(
+        "a server of another name",
+        "UNAVAILABLE TLS_NAME_MISMATCH",
+        tls(&https, trusting().verified_name("orders.example")).await,
+    );
+    row(
+        "a server with an expired certificate",
+        "UNAVAILABLE TLS_CERTIFICATE_EXPIRED",
+        tls(&stage.expired.target("https", "localhost"), trusting()).await,
+    );
+    row("no credential", "UNAUTHENTICATED CREDENTIALS_MISSING", tls(&https, trusting()).await);
+    row(
+        "a wrong token",
+        "UNAUTHENTICATED TOKEN_INVALID",
+        with_token(&https, trusting(), "not-the-token").await,
+    );
+    row(
+        "the right token",
+        &format!("OK as {}", stage::TOKEN_PRINCIPAL),
+        with_token(&https, trusting(), stage::TOKEN).await,
+    );
+    row(
+        "the right token over plaintext",
+        "UNAUTHENTICATED before anything left",
+        over_plaintext(stage).await,
+    );
+    row(
+        "a client certificate",
+        &format!("OK as {}", stage::CLIENT),
+        tls(&https, trusting().identity(stage.bob())).await,
+    );
+    row(
+        "a client certificate of another CA",
+        "UNAVAILABLE TLS_CLIENT_CERTIFICATE_UNKNOWN_ISSUER",
+        tls(&https, trusting().identity(stage.mallory())).await,
+    );
+    row("a health check without credentials", "OK SERVING", health(&https, trusting()).await);
+    row(
+        "a method that nobody is allowed",
+        "PERMISSION_DENIED POLICY_DENIED",
+        reset(&https, trusting(), stage::TOKEN).await,
+    );
+    row(
+        "a stranger at a method that is not there",
+        "UNAUTHENTICATED CREDENTIALS_MISSING",
+        missing_method(&https, trusting()).await,
+    );
+    attempts
+}
+
+async fn tls(target: &str, tls: ClientTls) -> Outcome {
+    connecting(connect(target, ChannelCredentials::tls(tls)).await).await
+}
+
+async fn with_token(target: &str, tls: ClientTls, token: &str) -> Outcome {
+    match bearer(token) {
+        Ok(token) => {
+            let credentials = ChannelCredentials::tls(tls).with_call_credentials(token);
+            connecting(connect(target, credentials).await).await
+        }
+        Err(outcome) => outcome,
+    }
+}
+
+/// Greets over the connection, if there is one.
+async fn connecting(connected: Result<Channel, ConnectError>) -> Outcome {
+    match connected {
+        Ok(channel) => greet(channel, |request| request).await,
+        Err(error) => connect_error(&error),
+    }
+}
+
+async fn greet(
+    channel: Channel,
+    prepare: impl FnOnce(Request<HelloRequest>) -> Request<HelloRequest>,
+) -> Outcome {
+    let request = prepare(timed(HelloRequest { name: "world".to_owned() }));
+    match GreeterClient::new(channel).say_hello(request).await {
+        Ok(reply) => {
+            let reply = reply.into_inner();
+            let seen = match reply.principal.as_str() {
+                "" => "OK".to_owned(),
+                principal => format!("OK as {principal}"),
+            };
+            Outcome { seen, why: reply.message }
+        }
+        Err(status) => refused(&status),
+    }
+}
+
+/// What does not compile for a channel is tried for one call: the connection decides.
+async fn over_plaintext(stage: &Stage) -> Outcome {
+    let token = match bearer(stage::TOKEN) {
+        Ok(token) => token,
+        Err(outcome) => return outcome,
+    };
+    let target = stage.plaintext.target("http", "localhost");
+    let channel = match connect(target, ChannelCredentials::insecure()).await {
+        Ok(channel) => channel,
+        Err(error) => return connect_error(&error),
+    };
+    let before = stage.plaintext_requests.load(Ordering::Relaxed);
+    let with = greet(channel.clone(), |request| request.call_credentials(token)).await;
+    let after = stage.plaintext_requests.load(Ordering::Relaxed);
+    // The same call without the token arrives, so the counter counts.
+    let without = greet(channel, |request| request).await;
+    let last = stage.plaintext_requests.load(Ordering::Relaxed);
+    let code = with.seen.split(' ').next().unwrap_or_default();
+    let seen = match (after - before, last - after) {
+        (0, 1) => format!("{code} before anything left"),
+        (left, control) => {
+            format!("{} with {left} requests sent ({control}, {})", with.seen, without.seen)
+        }
+    };
+    Outcome { seen, why: with.why }
+}
+
+async fn health(target: &str, tls: ClientTls) -> Outcome {
+    let channel = match connect(target, ChannelCredentials::tls(tls)).await {
+        Ok(channel) => channel,
+        Err(error) => return connect_error(&error),
+    };
+    let request = timed(HealthCheckRequest { service: String::new() });
+    match HealthClient::new(channel).check(request).await {
+        Ok(reply) => Outcome {
+            seen: format!("OK {}", reply.get_ref().status().as_str_name()),
+            why: "health checks are public by rule".to_owned(),
+        },
+        Err(status) => refused(&status),
+    }
+}
+
+async fn reset(target: &str, tls: ClientTls, token: &str) -> Outcome {
+    let token = match bearer(token) {
+        Ok(token) => token,
+        Err(outcome) => return outcome,
+    };
+    let credentials = ChannelCredentials::tls(tls).with_call_credentials(token);
+    let channel = match connect(target, credentials).await {
+        Ok(channel) => channel,
+        Err(error) => return connect_error(&error),
+    };
+    match GreeterClient::new(channel).reset(timed(ResetRequest {})).await {
+        Ok(_) => Outcome { seen: "OK".to_owned(), why: "it was reset".to_owned() },
+        Err(status) => refused(&status),
+    }
+}
+
+async fn missing_method(target: &str, tls: ClientTls) -> Outcome {
+    let channel = match connect(target, ChannelCredentials::tls(tls)).await {
+        Ok(channel) => channel,
+        Err(error) => return connect_error(&error),
+    };
+    let mut grpc = tonic::client::Grpc::new(channel);
+    if let Err(status) = grpc.ready().await {
+        return refused(&status);
+    }
+    let path = http::uri::PathAndQuery::from_static("/countersign.demo.v1.Greeter/NoSuchMethod");
+    let codec = tonic_prost::ProstCodec::<ResetRequest, ResetRequest>::default();
+    match grpc.unary(timed(ResetRequest {}), path, codec).await {
+        Ok(_) => Outcome { seen: "OK".to_owned(), why: "it answered".to_owned() },
+        Err(status) => refused(&status),
+    }
+}
+
+fn bearer(token: &str) -> Result<impl CallCredentials + use<>, Outcome> {
+    BearerToken::new(token)
+        .map_err(|error| Outcome { seen: "no token".to_owned(), why: error.to_string() })
+}
+
+fn timed<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(Duration::from_secs(10));
+    request
+}
+
+fn connect_error(error: &ConnectError) -> Outcome {
+    let why = format!("{}; {}", error.sentence(), error.help());
+    Outcome { seen: format!("UNAVAILABLE {}", error.code()), why }
+}
+
+/// A status as the table says it: the code, and the reason of whoever said no.
+fn refused(status: &Status) -> Outcome {
+    if let Some(error) = ConnectError::of(status) {
+        return connect_error(error);
+    }
+    let code = code_name(status);
+    let seen = match status.get_details_error_info() {
+        Some(info) => format!("{code} {}", info.reason),
+        None => code,
+    };
+    Outcome { seen, why: status.message().to_owned() }
+}
+
+/// The code's name as gRPC spells it.
+fn code_name(status: &Status) -> String {
+    let mut name = String::new();
+    for c in format!("{:?}", status.code()).chars() {
+        if c.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_uppercase());
+    }
+    name
+}
