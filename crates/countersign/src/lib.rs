@@ -1,4 +1,61 @@
-//! Authentication for gRPC.
+//! Authentication for gRPC: who is calling, how do we know, and what may they do?
+//!
+//! Both ends of a call, on rustls and tonic:
+//!
+//! * A client connects with [`ChannelCredentials`], and its calls carry [`CallCredentials`]:
+//!   [`connect`], [`Channel`], [`ClientRequestExt`].
+//! * A server listens with [`ServerCredentials`] and stands a [`Gate`] before its services:
+//!   [`Incoming`], [`Authenticator`], [`Rules`], [`ServerRequestExt`].
+//! * What fails says why: [`ConnectError`], [`CallError`], and on the server one log line and
+//!   one counter ([`tls::HandshakeCounters`]).
+//!
+//! Host names are always verified; what lowers safety is in [`danger`]. Nothing here reads the
+//! environment, registers anything process-wide, or spawns a task from a constructor.
+//!
+//! # A server
+//!
+//! ```no_run
+//! use countersign::{Gate, Identity, MutualTls, Rules, ServerCredentials, StaticTokens};
+//! # use countersign::{ClientCertificates, RootCertificates};
+//!
+//! # async fn serve(greeter: tonic::service::Routes) -> Result<(), Box<dyn std::error::Error>> {
+//! let credentials = ServerCredentials::tls(Identity::from_pem_files("server.pem", "server.key"))
+//!     .client_certificates(ClientCertificates::optional(RootCertificates::from_pem_file("ca.pem")))
+//!     .build()?;
+//! let gate = Gate::builder()
+//!     .authenticate(StaticTokens::from_file("tokens.json")?)
+//!     .authenticate(MutualTls::new())
+//!     .authorize(Rules::new().health_is_public().authenticated("/helloworld.Greeter/*"))
+//!     .build()?;
+//! tonic::transport::Server::builder()
+//!     .layer(gate)
+//!     .add_routes(greeter)
+//!     .serve_with_incoming(credentials.bind("0.0.0.0:8443").await?)
+//!     .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A client
+//!
+//! ```no_run
+//! use countersign::{BearerToken, ChannelCredentials, ClientTls, connect};
+//!
+//! # async fn call() -> Result<(), Box<dyn std::error::Error>> {
+//! let credentials = ChannelCredentials::tls(ClientTls::system_roots())
+//!     .with_call_credentials(BearerToken::from_file("/run/secrets/token"));
+//! let channel = connect("https://orders.example:8443", credentials).await?;
+//! // let mut orders = OrdersClient::new(channel);
+//! # drop(channel);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! * `system-roots` (default): trust the operating system's certificate store when no roots are
+//!   given.
+//! * `axum`: `axum::serve` over [`Incoming`].
 
 pub mod authentication;
 pub mod authorization;
@@ -32,3 +89,8 @@ pub use transport::gate::{
     PeerInfoService, ServerRequestExt,
 };
 pub use transport::server::{ConnectionInfo, Drain, Incoming, ServerIo};
+
+/// The README's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
