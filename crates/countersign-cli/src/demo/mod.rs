@@ -66,6 +66,9 @@ async fn play(args: &DemoArgs, output: &mut Output) -> Result<u8, Failure> {
 
 /// Leaves the server running until Ctrl-C.
 async fn keep(stage: &Stage, output: &mut Output) -> Result<(), Failure> {
+    // Before anything is printed, so that whoever has read it can interrupt.
+    let interrupted = interruption()
+        .map_err(|error| Failure::config("cannot wait for Ctrl-C").because(&error))?;
     let folder = stage.write_certificates()?;
     let dir = folder.path().display();
     let port = stage.address().port();
@@ -82,7 +85,24 @@ async fn keep(stage: &Stage, output: &mut Output) -> Result<(), Failure> {
         ));
     }
     output.say("Ctrl-C ends it.");
-    tokio::signal::ctrl_c()
-        .await
-        .map_err(|error| Failure::config("cannot wait for Ctrl-C").because(&error))
+    interrupted.await;
+    Ok(())
+}
+
+/// Completes at Ctrl-C. From now on, and not only once it is polled.
+#[cfg(unix)]
+fn interruption() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        interrupt.recv().await;
+    })
+}
+
+#[cfg(windows)]
+fn interruption() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move {
+        interrupt.recv().await;
+    })
 }

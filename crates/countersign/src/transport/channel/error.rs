@@ -418,3 +418,20 @@ impl ConnectError {
         CallError::of(status).and_then(CallError::connect_error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_code_has_a_row_in_the_error_index() {
+        let page = include_str!("../../../../../docs/book/src/errors.md");
+        let is_code = |text: &&str| {
+            text.contains('_')
+                && text.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
+        };
+        let codes: Vec<&str> = include_str!("error.rs").split('"').filter(is_code).collect();
+        assert!(codes.len() > 30, "{codes:?}");
+        let missing: Vec<_> =
+            codes.into_iter().filter(|code| !page.contains(&format!("| `{code}` |"))).collect();
+        assert!(missing.is_empty(), "not in docs/book/src/errors.md: {missing:?}");
+    }
+}
