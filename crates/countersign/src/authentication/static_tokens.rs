@@ -70,7 +70,7 @@ impl StaticTokens {
     }
 
     fn from_json(text: &str) -> Result<Self, String> {
-        let file: TokenFile = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let file: TokenFile = serde_json::from_str(text).map_err(|error| clause(&error))?;
         if file.tokens.is_empty() {
             return Err("it lists no token".to_owned());
         }
@@ -181,6 +181,18 @@ struct TokenFile {
 struct TokenRecord {
     principal: String,
     sha256: String,
+}
+
+/// Where the fault is and of which kind: serde's own message quotes what it found, which is a
+/// token when somebody put one where its hash belongs.
+fn clause(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        serde_json::error::Category::Data => {
+            r#"it is not of the form { "tokens": [{ "principal": "..", "sha256": ".." }] }"#
+        }
+        _ => "it is not JSON",
+    };
+    format!("{what} (line {}, column {})", error.line(), error.column())
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

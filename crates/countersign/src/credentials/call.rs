@@ -15,6 +15,9 @@ use crate::identity::SecurityLevel;
 /// [`minimum_channel_security_level`](Self::minimum_channel_security_level) before anything is
 /// asked.
 ///
+/// `Debug` says which credentials they are: it stands in errors and must not show what they hold
+/// (gRFC L63).
+///
 /// Names follow the official `grpc` crate, so that an adapter stays thin.
 #[async_trait]
 pub trait CallCredentials: fmt::Debug + Send + Sync + 'static {

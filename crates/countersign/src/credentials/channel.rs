@@ -24,15 +24,15 @@ pub struct ChannelCredentials<Kind = Tls> {
 }
 
 /// Marks [`ChannelCredentials`] that use TLS.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Tls {}
 
 /// Marks [`ChannelCredentials`] for this machine alone.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Local {}
 
 /// Marks [`ChannelCredentials`] without any protection.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Insecure {}
 
 /// The kinds of channel credentials that call credentials can be added to.
@@ -74,17 +74,19 @@ impl ChannelCredentials<Insecure> {
     }
 }
 
-impl<Kind: CarriesCallCredentials> ChannelCredentials<Kind> {
+impl<Kind> ChannelCredentials<Kind> {
     /// Adds what authenticates each call. A second one replaces the first; combine them with
     /// [`CompositeCallCredentials`](super::CompositeCallCredentials).
     #[must_use]
-    pub fn with_call_credentials(mut self, credentials: impl CallCredentials) -> Self {
+    pub fn with_call_credentials(mut self, credentials: impl CallCredentials) -> Self
+    where
+        // Here and not on the `impl`, where the compiler would not say the trait's own words.
+        Kind: CarriesCallCredentials,
+    {
         self.any.call = Some(Arc::new(credentials));
         self
     }
-}
 
-impl<Kind> ChannelCredentials<Kind> {
     fn new(security: ChannelSecurity) -> Self {
         Self { any: AnyChannelCredentials { security, call: None }, kind: PhantomData }
     }

@@ -30,7 +30,7 @@ pub(crate) fn peer_certificate(
         emails: Vec::new(),
         ip_addresses: Vec::new(),
         subject: tbs.subject().to_string(),
-        serial: tbs.serial_number().as_bytes().iter().map(|byte| format!("{byte:02x}")).collect(),
+        serial: serial(tbs.serial_number().as_bytes()),
         thumbprint: sha256(leaf),
         not_before: tbs.validity().not_before.to_system_time(),
         not_after: tbs.validity().not_after.to_system_time(),
@@ -66,6 +66,16 @@ pub(crate) fn peer_certificate(
     Ok(certificate)
 }
 
+/// As `openssl x509 -serial` and `countersign pki inspect` write it.
+fn serial(bytes: &[u8]) -> String {
+    // A leading zero only keeps the number positive (X.690 §8.3).
+    let bytes = match bytes {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        bytes => bytes,
+    };
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn ip_address(octets: &[u8]) -> Option<IpAddr> {
     if let Ok(octets) = <[u8; 4]>::try_from(octets) {
         return Some(IpAddr::from(octets));
@@ -76,4 +86,18 @@ fn ip_address(octets: &[u8]) -> Option<IpAddr> {
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_serial_is_written_without_the_zero_that_keeps_it_positive() {
+        for (bytes, written) in
+            [(&[0x0b, 0xad][..], "0bad"), (&[0, 0xfe, 0xed], "feed"), (&[0], "00"), (&[1], "01")]
+        {
+            assert_eq!(serial(bytes), written);
+        }
+    }
 }

@@ -10,7 +10,8 @@ use rustls_pki_types::{CertificateDer, ServerName};
 /// Picks by the name that the client asks for; the first identity answers everyone else.
 ///
 /// Among the identities that are valid for the name, the first whose key can sign in a way that
-/// the client understands.
+/// the client understands. Where none can, the first of all is handed to rustls, which then finds
+/// the mismatch and says what it is; handing it nothing would only say that there was nothing.
 pub(super) struct BySni {
     identities: Vec<Arc<CertifiedKey>>,
 }
@@ -31,7 +32,10 @@ impl BySni {
                 .filter(|identity| leaf_is_valid_for(&identity.cert[0], &name))
                 .find(can_sign)
         });
-        named.or_else(|| self.identities.iter().find(can_sign)).cloned()
+        named
+            .or_else(|| self.identities.iter().find(can_sign))
+            .or_else(|| self.identities.first())
+            .cloned()
     }
 }
 

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use super::options::CENTURY;
+
 /// How long to leave a server alone after a connection failed (gRPC's connection back-off).
 ///
 /// Delays are 1 s, 1.6 s, 2.56 s and so on up to 120 s, each up to 20 % shorter or longer.
@@ -39,7 +41,7 @@ impl Backoff {
         let grown = self.base.as_secs_f64() * self.multiplier.powi(exponent);
         let capped = grown.min(self.max.as_secs_f64());
         let seconds = capped * (1.0 + self.jitter * luck);
-        Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(self.max)
+        Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(CENTURY).min(CENTURY)
     }
 
     pub(super) fn random_delay(&self, failures: u32) -> Duration {
@@ -70,6 +72,14 @@ mod tests {
         assert!((seconds(3) - 2.56).abs() < 1e-9);
         assert!((seconds(1000) - 120.0).abs() < 1e-9);
         assert!((seconds(u32::MAX) - 120.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_longest_delay_can_still_be_added_to_now() {
+        let backoff = Backoff::between(Duration::MAX, Duration::MAX);
+        for luck in [-1.0, 0.0, 1.0] {
+            assert!(std::time::Instant::now().checked_add(backoff.delay(1, luck)).is_some());
+        }
     }
 
     #[test]

@@ -59,7 +59,13 @@ impl Body for ResponseBody {
         let State::Open { incoming, deadline, address, .. } = &mut this.state else {
             return Poll::Ready(None);
         };
+        let exceeded =
+            || CallError::DeadlineExceeded { during: CallPhase::Response, last: None }.into();
         let frame = match Pin::new(incoming).poll_frame(cx) {
+            // A server that sends as fast as it is read never lets it come to waiting.
+            Poll::Ready(Some(Ok(frame))) if frame.is_data() && has_passed(deadline.as_deref()) => {
+                Some(Err(exceeded()))
+            }
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     sanitize(trailers);
@@ -74,8 +80,7 @@ impl Body for ResponseBody {
                 if !passed {
                     return Poll::Pending;
                 }
-                let during = CallPhase::Response;
-                Some(Err(CallError::DeadlineExceeded { during, last: None }.into()))
+                Some(Err(exceeded()))
             }
         };
         // Dropping what is left resets the stream, if it is not at its end.
@@ -96,6 +101,10 @@ impl Body for ResponseBody {
             State::Done => SizeHint::with_exact(0),
         }
     }
+}
+
+fn has_passed(deadline: Option<&Sleep>) -> bool {
+    deadline.is_some_and(|deadline| deadline.deadline() <= Instant::now())
 }
 
 /// Removes a `grpc-status-details-bin` that is not base64: tonic panics on it.

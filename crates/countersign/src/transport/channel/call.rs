@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::uri::{Parts, Scheme};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -16,6 +16,7 @@ use super::Inner;
 use super::body::{ResponseBody, sanitize};
 use super::connection::Connection;
 use super::error::{CallError, CallPhase, ConnectError};
+use super::options::CENTURY;
 use super::pool::{Pick, Pool};
 use super::request::CallOptions;
 use crate::credentials::{CallCredentials, CallDetails, CallMetadata};
@@ -62,9 +63,13 @@ impl Call {
             }
             let authority = authority.as_ref().unwrap_or(&self.channel.target.authority);
             let before = request.headers().clone();
+            self.left(CallPhase::Connecting)?;
             self.authenticate(&pool, &connection, authority, &mut request).await?;
             address(&mut request, authority, &connection);
-            self.tell_deadline(&mut request);
+            // What is left, now that connection and credentials took their part.
+            if let Some(left) = self.left(CallPhase::Credentials)? {
+                request.headers_mut().insert(GRPC_TIMEOUT, timeout_value(left));
+            }
 
             let busy = connection.busy();
             let sent = connection.sender().try_send_request(request);
@@ -72,6 +77,7 @@ impl Call {
                 Ok(response) => {
                     let (mut head, body) = response.into_parts();
                     sanitize(&mut head.headers);
+                    refuse_other_answers(&head, &connection.address)?;
                     let address = connection.address.clone();
                     let body = ResponseBody::new(body, self.deadline, address, busy);
                     return Ok(Response::from_parts(head, body));
@@ -102,7 +108,10 @@ impl Call {
             let mut changes = pool.changes();
             let again = match pool.pick() {
                 Pick::Ready(connection) => return Ok((connection, pool)),
-                Pick::Wait => None,
+                Pick::Wait { last: known } => {
+                    last = known.or(last);
+                    None
+                }
                 Pick::Failed { error, until } => {
                     if !self.options.wait_for_ready {
                         return Err(error.into());
@@ -168,11 +177,12 @@ impl Call {
         Ok(())
     }
 
-    /// Says what is left of the deadline, now that connection and credentials took their part.
-    fn tell_deadline(&self, request: &mut Request<Body>) {
-        if let Some(deadline) = self.deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
-            request.headers_mut().insert(GRPC_TIMEOUT, timeout_value(left));
+    /// What is left of the deadline; with nothing left the call is not sent.
+    fn left(&self, during: CallPhase) -> Result<Option<Duration>, CallError> {
+        let Some(deadline) = self.deadline else { return Ok(None) };
+        match deadline.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(CallError::DeadlineExceeded { during, last: None }),
+            left => Ok(Some(left)),
         }
     }
 
@@ -201,11 +211,7 @@ impl Call {
 
 fn deadline(channel: &Inner, request: &Request<Body>) -> Option<Instant> {
     let asked = request.headers().get(GRPC_TIMEOUT).and_then(parse_timeout);
-    asked.or(channel.options.call_timeout).map(|timeout| {
-        let now = Instant::now();
-        // 100 years are as good as none, and do not overflow.
-        now.checked_add(timeout).unwrap_or(now + Duration::from_secs(100 * 365 * 86_400))
-    })
+    asked.or(channel.options.call_timeout).map(|timeout| Instant::now() + timeout.min(CENTURY))
 }
 
 /// What was put into the metadata by hand.
@@ -267,20 +273,52 @@ fn timeout_value(left: Duration) -> HeaderValue {
     HeaderValue::from_str(&format!("{number}{unit}")).expect("digits and a letter")
 }
 
+/// An answer that only HTTP knows: from a proxy, perhaps, or a server of another kind. Its body
+/// is not for us (gRPC's "HTTP to gRPC Status Code Mapping").
+fn refuse_other_answers(head: &http::response::Parts, address: &str) -> Result<(), CallError> {
+    if head.status == StatusCode::OK || head.headers.contains_key(Status::GRPC_STATUS) {
+        return Ok(());
+    }
+    let code = match head.status {
+        StatusCode::BAD_REQUEST => Code::Internal,
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::Unimplemented,
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
+        _ => Code::Unknown,
+    };
+    let detail = format!("HTTP status {}", head.status);
+    Err(CallError::Transport {
+        sentence: format!("the answer is not one of gRPC's ({address}: {detail})"),
+        code: code as i32,
+        source: detail.into(),
+    })
+}
+
 /// A call that was sent and did not come back.
 pub(super) fn transport_error(error: hyper::Error, address: &str) -> CallError {
-    let reason = h2_reason(&error);
-    let (code, what) = match reason {
+    let (code, what) = match stream_error(&error) {
+        // Found out here and not said by the server.
+        Some(error) if error.is_library() => {
+            (Code::Internal, "the answer breaks the rules of HTTP/2, or our limits")
+        }
         // The table of the gRPC-over-HTTP/2 specification, "Errors".
-        Some(h2::Reason::REFUSED_STREAM) => (Code::Unavailable, "the server refused the stream"),
-        Some(h2::Reason::CANCEL) => (Code::Cancelled, "the server cancelled the stream"),
-        Some(h2::Reason::ENHANCE_YOUR_CALM | h2::Reason::FLOW_CONTROL_ERROR) => {
-            (Code::ResourceExhausted, "the server asks for less")
-        }
-        Some(h2::Reason::INADEQUATE_SECURITY) => {
-            (Code::PermissionDenied, "the server asks for more security")
-        }
-        Some(_) => (Code::Internal, "the server broke off the stream"),
+        Some(error) => match error.reason() {
+            Some(h2::Reason::REFUSED_STREAM) => {
+                (Code::Unavailable, "the server refused the stream")
+            }
+            Some(h2::Reason::CANCEL) => (Code::Cancelled, "the server cancelled the stream"),
+            Some(h2::Reason::ENHANCE_YOUR_CALM | h2::Reason::FLOW_CONTROL_ERROR) => {
+                (Code::ResourceExhausted, "the server asks for less")
+            }
+            Some(h2::Reason::INADEQUATE_SECURITY) => {
+                (Code::PermissionDenied, "the server asks for more security")
+            }
+            _ => (Code::Internal, "the server broke off the stream"),
+        },
         None => (Code::Unavailable, "the connection was lost"),
     };
     let detail = deepest(&error);
@@ -291,15 +329,12 @@ pub(super) fn transport_error(error: hyper::Error, address: &str) -> CallError {
     }
 }
 
-/// Why the stream, and not the whole connection, was ended.
-fn h2_reason(error: &hyper::Error) -> Option<h2::Reason> {
+/// What ended the stream alone, and not the whole connection.
+fn stream_error(error: &hyper::Error) -> Option<&h2::Error> {
     let mut source = error.source();
     while let Some(cause) = source {
         if let Some(h2) = cause.downcast_ref::<h2::Error>() {
-            return match h2.is_go_away() || h2.is_io() {
-                true => None,
-                false => h2.reason(),
-            };
+            return h2.reason().is_some_and(|_| !h2.is_go_away()).then_some(h2);
         }
         source = cause.source();
     }

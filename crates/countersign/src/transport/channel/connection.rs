@@ -23,6 +23,7 @@ pub(super) struct Connection {
     pub(super) address: String,
     leaf: Option<CertificateDer<'static>>,
     activity: Arc<Activity>,
+    pub(super) made: Instant,
     /// Set when no new calls are to be sent on it.
     retired: AtomicBool,
 }
@@ -69,8 +70,8 @@ impl Connection {
             // Some earlier, some later, so that a fleet does not come back all at once.
             max_age: options.max_connection_age.map(|age| age.mul_f64(1.0 + 0.1 * luck())),
         };
-        let retired = AtomicBool::new(false);
-        (Self { sender, security, address, leaf, activity, retired }, driver)
+        let (made, retired) = (Instant::now(), AtomicBool::new(false));
+        (Self { sender, security, address, leaf, activity, made, retired }, driver)
     }
 
     pub(super) fn sender(&self) -> SendRequest<Body> {
@@ -86,6 +87,11 @@ impl Connection {
     /// Whether a new call may be sent on it.
     pub(super) fn is_usable(&self) -> bool {
         !self.retired.load(Ordering::Relaxed) && !self.sender.is_closed()
+    }
+
+    /// Whether it ended, and no call was begun on it.
+    pub(super) fn ended_unused(&self) -> bool {
+        self.sender.is_closed() && self.activity.changes.load(Ordering::Relaxed) == 0
     }
 
     pub(super) fn retire(&self) {

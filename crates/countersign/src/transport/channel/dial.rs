@@ -331,6 +331,15 @@ impl Dialer {
         handshake.map(Protection::Tls).map_err(|error| self.unusable(error))
     }
 
+    /// The server sent its first frame, and closed the connection before there was a call.
+    pub(super) fn closed_at_once(&self) -> ConnectError {
+        self.error(
+            ConnectErrorKind::ClosedBeforeSettings,
+            "the server closed the connection right after its first HTTP/2 frame",
+            "it may be full or stopping; its log has the reason",
+        )
+    }
+
     fn unusable(&self, error: TlsConfigError) -> ConnectError {
         let kind = ConnectErrorKind::Credentials;
         self.error(kind, error.to_string(), error.hint()).caused_by(error)

@@ -84,7 +84,7 @@ pub enum ConnectErrorKind {
     ServerSpeaksTls,
     /// The server speaks, and not HTTP/2.
     NotHttp2,
-    /// The server closed the connection before its first HTTP/2 frame.
+    /// The server closed the connection before its first HTTP/2 frame, or right after it.
     ClosedBeforeSettings,
     /// The server said nothing for too long after the connection was made.
     SettingsTimeout,

@@ -111,8 +111,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gated<S> {
             Ok(()) => {
                 let new = &buf.filled()[before..];
                 if new.is_empty() {
-                    // A few bytes and then the end: whatever they were begins the story.
-                    classify(seen, true).unwrap_or(FirstBytes::Closed)
+                    // A few bytes and then the end: whatever they were begins the story, but
+                    // for half of SETTINGS.
+                    match classify(seen, true) {
+                        None | Some(FirstBytes::Settings) => FirstBytes::Closed,
+                        Some(first) => first,
+                    }
                 } else {
                     let room = ENOUGH - seen.len();
                     seen.extend_from_slice(&new[..new.len().min(room)]);

@@ -124,7 +124,7 @@ impl Channel {
                 Pick::Ready(_) => return Ok(()),
                 Pick::Failed { error, .. } => return Err(error),
                 // The pool holds the other end.
-                Pick::Wait => drop(changes.changed().await),
+                Pick::Wait { .. } => drop(changes.changed().await),
             }
         }
     }

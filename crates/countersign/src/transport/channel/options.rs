@@ -110,14 +110,14 @@ impl ChannelBuilder {
 
     /// The longest that one address may take from dialling to ready. Default: 20 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.options.connect_timeout = timeout;
+        self.options.connect_timeout = timeout.min(CENTURY);
         self
     }
 
     /// The longest silence in the TLS handshake, and again before the server's first HTTP/2
     /// frame. Default: 10 s.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.options.handshake_timeout = timeout;
+        self.options.handshake_timeout = timeout.min(CENTURY);
         self
     }
 
@@ -125,20 +125,21 @@ impl ChannelBuilder {
     /// a dead peer is found by TCP's own keepalive (30 s) and, on Linux, by data that stays
     /// unacknowledged for 20 s.
     pub fn keepalive(mut self, keepalive: Keepalive) -> Self {
-        self.options.keepalive = Some(keepalive);
+        let (interval, timeout) = (keepalive.interval.min(CENTURY), keepalive.timeout.min(CENTURY));
+        self.options.keepalive = Some(Keepalive { interval, timeout, ..keepalive });
         self
     }
 
     /// Closes a connection that carried no call for so long. Default: 30 minutes; `None`: never.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.options.idle_timeout = timeout.into();
+        self.options.idle_timeout = timeout.into().map(|timeout| timeout.min(CENTURY));
         self
     }
 
     /// Takes no new calls on a connection older than this, give or take 10 %, so that both
     /// sides' credentials are checked again. Calls in flight finish. Default: `None`, never.
     pub fn max_connection_age(mut self, age: impl Into<Option<Duration>>) -> Self {
-        self.options.max_connection_age = age.into();
+        self.options.max_connection_age = age.into().map(|age| age.min(CENTURY));
         self
     }
 
@@ -210,6 +211,9 @@ impl ChannelBuilder {
         Ok(Channel::new(target, self.credentials, self.options, user_agent))
     }
 }
+
+/// As good as never, and can be added to any instant.
+pub(super) const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl fmt::Debug for ChannelBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

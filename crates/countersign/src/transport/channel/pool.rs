@@ -3,6 +3,7 @@
 //! Driven by calls: nothing runs while there are none. A pool owns its resolver and dial tasks,
 //! and dropping it ends them; connections that still carry calls finish them first.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -21,8 +22,8 @@ use super::target::{Address, Endpoint};
 pub(super) enum Pick {
     /// A connection that is ready.
     Ready(Arc<Connection>),
-    /// Something is under way.
-    Wait,
+    /// Something is under way. What went wrong the last time, if anything.
+    Wait { last: Option<ConnectError> },
     /// Nothing, and nothing is tried before this time.
     Failed { error: ConnectError, until: Instant },
 }
@@ -48,9 +49,16 @@ struct State {
 
 enum Resolution {
     Never,
-    Running { _task: AbortOnDropHandle<()>, failures: u32 },
+    Running { _task: AbortOnDropHandle<()>, before: Failures },
     Done { at: Instant },
     Failed { error: ConnectError, until: Instant, failures: u32 },
+}
+
+/// What went before another try.
+#[derive(Default)]
+struct Failures {
+    count: u32,
+    last: Option<ConnectError>,
 }
 
 /// One connection, to any of its addresses.
@@ -61,9 +69,20 @@ struct Slot {
 
 enum SlotState {
     Idle,
-    Connecting { _task: AbortOnDropHandle<()>, failures: u32 },
-    Ready(Arc<Connection>),
-    Failed { error: ConnectError, until: Instant, failures: u32 },
+    Connecting {
+        _task: AbortOnDropHandle<()>,
+        before: Failures,
+    },
+    /// `failures` went before, and are forgotten with the first call on it.
+    Ready {
+        connection: Arc<Connection>,
+        failures: u32,
+    },
+    Failed {
+        error: ConnectError,
+        until: Instant,
+        failures: u32,
+    },
 }
 
 /// Names are not asked for again before this.
@@ -96,17 +115,22 @@ impl Pool {
                 Resolution::Failed { error, until, .. } => {
                     Pick::Failed { error: error.clone(), until: *until }
                 }
-                _ => Pick::Wait,
+                Resolution::Running { before, .. } => Pick::Wait { last: before.last.clone() },
+                _ => Pick::Wait { last: None },
             };
         }
         let first = self.next.fetch_add(1, Ordering::Relaxed) % slots.len();
         let mut connecting = false;
+        let mut last = None;
         let mut failed: Option<(ConnectError, Instant)> = None;
         for index in 0..slots.len() {
             match slots[(first + index) % slots.len()].poke(self) {
                 // The others have their turn, and with it their push, when they are first.
                 Pick::Ready(connection) => return Pick::Ready(connection),
-                Pick::Wait => connecting = true,
+                Pick::Wait { last: known } => {
+                    connecting = true;
+                    last = known.or(last);
+                }
                 Pick::Failed { error, until } => {
                     failed = Some(match failed {
                         None => (error, until),
@@ -120,23 +144,25 @@ impl Pool {
         }
         match failed {
             Some((error, until)) if !connecting => Pick::Failed { error, until },
-            _ => Pick::Wait,
+            failed => Pick::Wait { last: last.or(failed.map(|(error, _)| error)) },
         }
     }
 
     fn resolve_if_needed(self: &Arc<Self>, state: &mut State) {
         let now = Instant::now();
-        let failures = match &state.resolution {
-            Resolution::Never => 0,
+        let before = match &state.resolution {
+            Resolution::Never => Failures::default(),
             Resolution::Running { .. } => return,
-            Resolution::Failed { until, failures, .. } if now >= *until => *failures,
+            Resolution::Failed { error, until, failures } if now >= *until => {
+                Failures { count: *failures, last: Some(error.clone()) }
+            }
             Resolution::Failed { .. } => return,
             Resolution::Done { at } => {
                 let due = now.duration_since(*at) >= RESOLVE_AGAIN_AFTER;
                 if !due || !self.signals.stale.load(Ordering::Relaxed) {
                     return;
                 }
-                0
+                Failures::default()
             }
         };
         let (host, port) = match &self.dialer.target.endpoint {
@@ -153,8 +179,13 @@ impl Pool {
         let (pool, dialer) = (Arc::downgrade(self), Arc::clone(&self.dialer));
         let task = tokio::spawn(async move {
             let limit = dialer.options.connect_timeout;
-            let found =
-                tokio::time::timeout(limit, dialer.options.resolver.resolve(&host, port)).await;
+            let (resolver, name) = (Arc::clone(&dialer.options.resolver), host.clone());
+            // It may be foreign code. In a task of its own, so that a panic is an answer too.
+            let asking = tokio::spawn(async move { resolver.resolve(&name, port).await });
+            let asking = AbortOnDropHandle::new(asking);
+            let found = tokio::time::timeout(limit, asking)
+                .await
+                .map(|found| found.unwrap_or_else(|panic| Err(io::Error::other(panic))));
             let help = "check the name and this machine's resolver";
             let outcome = match found {
                 Ok(Ok(addresses)) if addresses.is_empty() => Err(dialer.error(
@@ -180,13 +211,13 @@ impl Pool {
                 pool.resolved(outcome);
             }
         });
-        state.resolution = Resolution::Running { _task: AbortOnDropHandle::new(task), failures };
+        state.resolution = Resolution::Running { _task: AbortOnDropHandle::new(task), before };
     }
 
     fn resolved(&self, outcome: Result<Vec<Address>, ConnectError>) {
         let mut state = self.state.lock().expect("never poisoned");
         let failures = match &state.resolution {
-            Resolution::Running { failures, .. } => *failures,
+            Resolution::Running { before, .. } => before.count,
             _ => 0,
         };
         let finished = match outcome {
@@ -235,25 +266,54 @@ impl Slot {
     /// What it has; an idle one, and a failed one whose time has come, begins to dial.
     fn poke(self: &Arc<Self>, pool: &Pool) -> Pick {
         let mut state = self.state.lock().expect("never poisoned");
-        let failures = match &*state {
-            SlotState::Ready(connection) if connection.is_usable() => {
+        let before = match &*state {
+            SlotState::Ready { connection, .. } if connection.is_usable() => {
                 return Pick::Ready(Arc::clone(connection));
             }
-            SlotState::Connecting { .. } => return Pick::Wait,
+            SlotState::Ready { connection, failures } if connection.ended_unused() => {
+                // Greeted, and hung up on before there was a call. Once may be chance; but
+                // dialling at once could go on like this for ever.
+                let error = pool.dialer.closed_at_once().at(&connection.address);
+                let failures = failures.saturating_add(1);
+                let until = connection.made + pool.dialer.options.backoff.random_delay(failures);
+                match Instant::now() < until {
+                    true if failures > 1 => {
+                        let failed = Pick::Failed { error: error.clone(), until };
+                        *state = SlotState::Failed { error, until, failures };
+                        return failed;
+                    }
+                    true => Failures { count: failures, last: Some(error) },
+                    false => Failures::default(),
+                }
+            }
+            SlotState::Connecting { before, .. } => {
+                return Pick::Wait { last: before.last.clone() };
+            }
             SlotState::Failed { error, until, .. } if Instant::now() < *until => {
                 return Pick::Failed { error: error.clone(), until: *until };
             }
-            SlotState::Failed { failures, .. } => *failures,
-            SlotState::Ready(_) | SlotState::Idle => 0,
+            SlotState::Failed { error, failures, .. } => {
+                Failures { count: *failures, last: Some(error.clone()) }
+            }
+            SlotState::Ready { .. } | SlotState::Idle => Failures::default(),
         };
+        let last = before.last.clone();
         let task = tokio::spawn(dial(
             Arc::downgrade(self),
             self.addresses.clone(),
             Arc::clone(&pool.dialer),
             Arc::clone(&pool.signals),
         ));
-        *state = SlotState::Connecting { _task: AbortOnDropHandle::new(task), failures };
-        Pick::Wait
+        *state = SlotState::Connecting { _task: AbortOnDropHandle::new(task), before };
+        Pick::Wait { last }
+    }
+
+    /// How many went before the dial that is under way.
+    fn failures(&self) -> u32 {
+        match &*self.state.lock().expect("never poisoned") {
+            SlotState::Connecting { before, .. } => before.count,
+            _ => 0,
+        }
     }
 
     fn dialled(&self, state: SlotState) {
@@ -277,10 +337,7 @@ async fn dial(
     let Some(owner) = slot.upgrade() else { return };
     let driver = match outcome {
         Err(error) => {
-            let failures = match &*owner.state.lock().expect("never poisoned") {
-                SlotState::Connecting { failures, .. } => failures.saturating_add(1),
-                _ => 1,
-            };
+            let failures = owner.failures().saturating_add(1);
             tracing::debug!(code = error.code(), %error, failures, "a connection was not made");
             let until = Instant::now() + dialer.options.backoff.random_delay(failures);
             signals.stale.store(true, Ordering::Relaxed);
@@ -291,7 +348,7 @@ async fn dial(
         Ok((connection, driver)) => {
             let connection = Arc::new(connection);
             let watched = Arc::downgrade(&connection);
-            owner.dialled(SlotState::Ready(connection));
+            owner.dialled(SlotState::Ready { connection, failures: owner.failures() });
             signals.changed.send_replace(());
             (watched, driver)
         }
@@ -304,7 +361,10 @@ async fn dial(
     if let (Some(slot), Some(connection)) = (slot.upgrade(), connection.upgrade()) {
         connection.retire();
         let mut state = slot.state.lock().expect("never poisoned");
-        if matches!(&*state, SlotState::Ready(current) if Arc::ptr_eq(current, &connection)) {
+        let is_current = |current: &Arc<Connection>| Arc::ptr_eq(current, &connection);
+        let is_over =
+            matches!(&*state, SlotState::Ready { connection, .. } if is_current(connection));
+        if is_over && !connection.ended_unused() {
             *state = SlotState::Idle;
         }
     }

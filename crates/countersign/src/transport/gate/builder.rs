@@ -27,6 +27,14 @@ pub enum GateError {
         /// The name.
         name: String,
     },
+    /// What an authenticator challenges with is not a scheme, and no header could say it.
+    #[error("the authenticator {name:?} challenges with {scheme:?}, which is not a scheme")]
+    Challenge {
+        /// The authenticator.
+        name: String,
+        /// What it challenges with.
+        scheme: String,
+    },
     /// The realm cannot be put into a header.
     #[error("the realm {realm:?} has a character that a quoted header value cannot have")]
     Realm {
@@ -69,6 +77,12 @@ impl GateBuilder {
         if let Some(at) = (1..names.len()).find(|&at| names[..at].contains(&names[at])) {
             return Err(GateError::DuplicateAuthenticator { name: names[at].to_owned() });
         }
+        for one in &self.authenticators {
+            if let Some(scheme) = one.challenge().filter(|scheme| !is_scheme(scheme)) {
+                let (name, scheme) = (one.name().to_owned(), scheme.to_owned());
+                return Err(GateError::Challenge { name, scheme });
+            }
+        }
         let rules = RuleSet::compile(self.rules, &names)?;
         let quotable = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
         if !self.realm.bytes().all(quotable) {
@@ -81,4 +95,10 @@ impl GateBuilder {
         let challenge = Challenge::new(&self.authenticators, &self.realm);
         Ok(Gate::new(Inner { authenticators: self.authenticators, rules, reads, challenge }))
     }
+}
+
+/// A token of RFC 9110 §5.6.2.
+fn is_scheme(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -59,26 +60,52 @@ impl Drain {
         });
     }
 
-    /// Completes when the connection that holds it has to end.
-    pub(super) fn over(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let mut deadline = self.deadline.subscribe();
-        // A listener may be dropped while its connections go on: then nothing can cut them.
-        Box::pin(async move {
-            loop {
-                let known = *deadline.borrow_and_update();
-                let changed = match known {
-                    Some(at) => tokio::select! {
-                        () = tokio::time::sleep_until(at) => return,
-                        changed = deadline.changed() => changed,
-                    },
-                    None => deadline.changed().await,
-                };
-                match (changed, known) {
-                    (Ok(()), _) => {}
-                    (Err(_), Some(at)) => return tokio::time::sleep_until(at).await,
-                    (Err(_), None) => std::future::pending().await,
-                }
-            }
-        })
+    /// For a connection, to know when it has to end.
+    pub(super) fn over(&self) -> Over {
+        let mut changes = self.deadline.subscribe();
+        let known = *changes.borrow_and_update();
+        Over { known, changes, wait: Box::pin(over(self.deadline.subscribe())) }
+    }
+}
+
+/// When a connection has to end.
+pub(super) struct Over {
+    known: Option<Instant>,
+    changes: watch::Receiver<Option<Instant>>,
+    wait: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Over {
+    /// Whether it has to end now. One atomic load as long as nothing is drained.
+    pub(super) fn is_due(&mut self) -> bool {
+        // An error means that there will be no more changes; the last one counts.
+        if self.changes.has_changed().unwrap_or(true) {
+            self.known = *self.changes.borrow_and_update();
+        }
+        self.known.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Ready when it has to end. Only the last task that asked is woken.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.wait.as_mut().poll(cx)
+    }
+}
+
+async fn over(mut deadline: watch::Receiver<Option<Instant>>) {
+    loop {
+        let known = *deadline.borrow_and_update();
+        let changed = match known {
+            Some(at) => tokio::select! {
+                () = tokio::time::sleep_until(at) => return,
+                changed = deadline.changed() => changed,
+            },
+            None => deadline.changed().await,
+        };
+        match (changed, known) {
+            (Ok(()), _) => {}
+            (Err(_), Some(at)) => return tokio::time::sleep_until(at).await,
+            // A listener may be dropped while its connections go on: then nothing can cut them.
+            (Err(_), None) => std::future::pending().await,
+        }
     }
 }

@@ -85,7 +85,14 @@ impl Door {
         let spoken = match timeout_at(deadline, io.peek(Spoken::ENOUGH)).await {
             Ok(Ok([])) => return Err(self.turn_away(address, &Refused::Silent)),
             Ok(Ok(bytes)) => Spoken::tell(bytes),
-            Ok(Err(error)) => return Err(self.turn_away(address, &Refused::NoPreface(error))),
+            Ok(Err(error)) => {
+                // A health check may hang up by a reset, so as not to linger.
+                let refused = match io.has_read_ahead() {
+                    false => Refused::Silent,
+                    true => Refused::NoPreface(error),
+                };
+                return Err(self.turn_away(address, &refused));
+            }
             Err(_) => {
                 if let ServerSecurity::Tls(_) = self.security {
                     self.count(HandshakeResult::HandshakeTimeout, false);
@@ -120,9 +127,11 @@ impl Door {
                             .await);
                     }
                     Spoken::Http1 => {}
-                    Spoken::Http2 | Spoken::Unknown => preface(&mut io, deadline)
+                    Spoken::Http2 => preface(&mut io, deadline)
                         .await
                         .map_err(|refused| self.turn_away(address, &refused))?,
+                    // Whatever follows, it is not going to become a preface.
+                    Spoken::Unknown => return Err(self.turn_away(address, &not_a_preface())),
                 }
                 let local = io.get_ref().local_address();
                 let peer = PeerIdentity::new(address.clone(), local, level, None, None);
@@ -271,18 +280,23 @@ where
     S: AsyncRead + Unpin,
 {
     const SETTINGS: u8 = 4;
-    let bad = |what: &str| {
-        Refused::NoPreface(io::Error::new(io::ErrorKind::InvalidData, what.to_owned()))
-    };
     match timeout_at(deadline, io.peek(PREFACE.len() + 9)).await {
         Err(_) => Err(Refused::NoPreface(io::ErrorKind::TimedOut.into())),
         Ok(Err(error)) => Err(Refused::NoPreface(error)),
         Ok(Ok(bytes)) => match bytes.strip_prefix(PREFACE) {
             Some(&[_, _, _, SETTINGS, ..]) => Ok(()),
-            Some(head) if head.len() == 9 => Err(bad("the first frame is not SETTINGS")),
-            _ => Err(bad("the first bytes are not the HTTP/2 preface")),
+            Some(head) if head.len() == 9 => {
+                let what = "the first frame is not SETTINGS";
+                Err(Refused::NoPreface(io::Error::new(io::ErrorKind::InvalidData, what)))
+            }
+            _ => Err(not_a_preface()),
         },
     }
+}
+
+fn not_a_preface() -> Refused {
+    let what = "the first bytes are not the HTTP/2 preface";
+    Refused::NoPreface(io::Error::new(io::ErrorKind::InvalidData, what))
 }
 
 /// What a connection from this machine is worth; `None` for one from elsewhere (gRFC L62).
@@ -293,5 +307,30 @@ fn local_level(address: &PeerAddress) -> Option<SecurityLevel> {
             Some(SecurityLevel::NoSecurity)
         }
         PeerAddress::Tcp(_) | PeerAddress::Unknown => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::UnixPeer;
+
+    #[test]
+    fn only_peers_on_this_machine_are_local() {
+        let tcp = |address: &str| PeerAddress::Tcp(address.parse().expect("an address"));
+        for (peer, level) in [
+            (PeerAddress::Unix(UnixPeer::default()), Some(SecurityLevel::PrivacyAndIntegrity)),
+            (tcp("127.0.0.1:1"), Some(SecurityLevel::NoSecurity)),
+            (tcp("127.8.8.8:1"), Some(SecurityLevel::NoSecurity)),
+            (tcp("[::1]:1"), Some(SecurityLevel::NoSecurity)),
+            (tcp("[::ffff:127.0.0.1]:1"), Some(SecurityLevel::NoSecurity)),
+            (tcp("192.168.0.1:1"), None),
+            (tcp("[::ffff:192.168.0.1]:1"), None),
+            (tcp("[fe80::1]:1"), None),
+            (tcp("0.0.0.0:1"), None),
+            (PeerAddress::Unknown, None),
+        ] {
+            assert_eq!(local_level(&peer), level, "{peer:?}");
+        }
     }
 }

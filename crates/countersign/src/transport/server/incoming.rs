@@ -39,8 +39,7 @@ impl ServerCredentials {
     ///
     /// When the listener has no address.
     pub fn accept(&self, listener: TcpListener) -> io::Result<Incoming> {
-        let address = listener.local_addr()?;
-        Ok(Incoming::new(self, Listener::Tcp(listener), Some(address)))
+        Incoming::sharing(&Shared::new(self), listener)
     }
 
     /// Listens on a Unix socket. The path must not exist; who may connect is decided by the
@@ -57,7 +56,7 @@ impl ServerCredentials {
     /// Accepts on a Unix listener that is there already.
     #[cfg(unix)]
     pub fn accept_unix(&self, listener: UnixListener) -> Incoming {
-        Incoming::new(self, Listener::Unix(listener), None)
+        Incoming::new(&Shared::new(self), Listener::Unix(listener), None)
     }
 }
 
@@ -83,15 +82,16 @@ enum Listener {
     Unix(UnixListener),
 }
 
-impl Incoming {
-    fn new(
-        credentials: &ServerCredentials,
-        listener: Listener,
-        address: Option<SocketAddr>,
-    ) -> Self {
+/// What listeners have in common that were made together.
+#[derive(Clone)]
+pub(super) struct Shared {
+    door: Arc<Door>,
+    budget: Arc<Budget>,
+}
+
+impl Shared {
+    pub(super) fn new(credentials: &ServerCredentials) -> Self {
         Self {
-            listener,
-            address,
             door: Arc::new(Door {
                 security: credentials.security.clone(),
                 http1: credentials.http1,
@@ -101,6 +101,35 @@ impl Incoming {
                 drain: Drain::new(),
             }),
             budget: Budget::new(credentials.limits.clone()),
+        }
+    }
+
+    pub(super) fn drain(&self) -> Drain {
+        self.door.drain.clone()
+    }
+
+    pub(super) fn handshakes(&self) -> &HandshakeCounters {
+        &self.door.counters
+    }
+}
+
+impl Incoming {
+    /// Accepts on a listener beside others that share limits, counters and end.
+    ///
+    /// # Errors
+    ///
+    /// When the listener has no address.
+    pub(super) fn sharing(shared: &Shared, listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        Ok(Self::new(shared, Listener::Tcp(listener), Some(address)))
+    }
+
+    fn new(shared: &Shared, listener: Listener, address: Option<SocketAddr>) -> Self {
+        Self {
+            listener,
+            address,
+            door: Arc::clone(&shared.door),
+            budget: Arc::clone(&shared.budget),
             handshakes: JoinSet::new(),
             pause: None,
             pauses: 0,

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -14,6 +13,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use super::budget::Place;
+use super::drain::Over;
 use super::rewind::Rewind;
 use crate::identity::{PeerAddress, PeerIdentity, UnixPeer};
 
@@ -40,6 +40,17 @@ impl Socket {
                 Err(_) => UnixPeer::default(),
             }),
         }
+    }
+
+    /// Ends both directions, and whatever waits for either.
+    fn hang_up(&self) {
+        let socket = match self {
+            Self::Tcp(tcp) => socket2::SockRef::from(tcp),
+            #[cfg(unix)]
+            Self::Unix(unix) => socket2::SockRef::from(unix),
+        };
+        // The peer may have done so before.
+        let _ = socket.shutdown(std::net::Shutdown::Both);
     }
 
     pub(super) fn local_address(&self) -> Option<SocketAddr> {
@@ -142,9 +153,11 @@ impl ConnectionInfo {
 
     /// Puts tonic's own types beside ours, so that `remote_addr()` and `peer_certs()` work.
     pub(crate) fn put_tonics_own_into(&self, extensions: &mut http::Extensions) {
-        match &self.inner.tls {
-            Some(tls) => drop(extensions.insert(tls.clone())),
-            None => drop(extensions.insert(self.inner.tcp.clone())),
+        // With TLS both, as tonic's own listener does: without tonic's TLS features
+        // `remote_addr()` looks at the first alone.
+        extensions.insert(self.inner.tcp.clone());
+        if let Some(tls) = &self.inner.tls {
+            extensions.insert(tls.clone());
         }
     }
 }
@@ -159,7 +172,7 @@ impl fmt::Debug for ConnectionInfo {
 pub struct ServerIo {
     io: Io,
     info: ConnectionInfo,
-    over: Pin<Box<dyn Future<Output = ()> + Send>>,
+    over: Over,
     cut: bool,
     _place: Place,
 }
@@ -170,12 +183,7 @@ pub(super) enum Io {
 }
 
 impl ServerIo {
-    pub(super) fn new(
-        io: Io,
-        info: ConnectionInfo,
-        over: Pin<Box<dyn Future<Output = ()> + Send>>,
-        place: Place,
-    ) -> Self {
+    pub(super) fn new(io: Io, info: ConnectionInfo, over: Over, place: Place) -> Self {
         Self { io, info, over, cut: false, _place: place }
     }
 
@@ -184,13 +192,35 @@ impl ServerIo {
         self.info.peer()
     }
 
-    fn check_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        if !self.cut {
-            std::task::ready!(self.over.as_mut().poll(cx));
-            self.cut = true;
+    /// Asked before every operation: a peer that always has something to say, or always takes
+    /// what is said, is cut all the same.
+    fn is_cut(&mut self) -> bool {
+        if !self.cut && self.over.is_due() {
+            self.cut();
         }
-        Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, "the grace is over"))
+        self.cut
     }
+
+    /// Waits for the cut where an operation waits. A peer that does not read may keep HTTP/2
+    /// waiting to write alone, so each of them does.
+    fn or_cut<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        std::task::ready!(self.over.poll(cx));
+        self.cut();
+        Poll::Ready(Err(grace_is_over()))
+    }
+
+    fn cut(&mut self) {
+        self.cut = true;
+        // Reading and writing may wait in two tasks, and only one of them was woken by now.
+        match &self.io {
+            Io::Plain(io) => io.get_ref().hang_up(),
+            Io::Tls(io) => io.get_ref().get_ref().0.get_ref().hang_up(),
+        }
+    }
+}
+
+fn grace_is_over() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the grace is over")
 }
 
 macro_rules! each_io {
@@ -212,14 +242,13 @@ impl AsyncRead for ServerIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.cut {
-            let read = each_io!(this, io => Pin::new(io).poll_read(cx, buf));
-            if read.is_ready() {
-                return read;
-            }
+        if this.is_cut() {
+            return Poll::Ready(Err(grace_is_over()));
         }
-        // HTTP/2 always waits to read, so this is where the end of the grace wakes it.
-        this.check_cut(cx).map(Err)
+        match each_io!(this, io => Pin::new(io).poll_read(cx, buf)) {
+            Poll::Pending => this.or_cut(cx),
+            read => read,
+        }
     }
 }
 
@@ -230,27 +259,36 @@ impl AsyncWrite for ServerIo {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.cut {
-            return this.check_cut(cx).map(Err);
+        if this.is_cut() {
+            return Poll::Ready(Err(grace_is_over()));
         }
-        each_io!(this, io => Pin::new(io).poll_write(cx, buf))
+        match each_io!(this, io => Pin::new(io).poll_write(cx, buf)) {
+            Poll::Pending => this.or_cut(cx),
+            written => written,
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.cut {
-            return this.check_cut(cx).map(Err);
+        if this.is_cut() {
+            return Poll::Ready(Err(grace_is_over()));
         }
-        each_io!(this, io => Pin::new(io).poll_flush(cx))
+        match each_io!(this, io => Pin::new(io).poll_flush(cx)) {
+            Poll::Pending => this.or_cut(cx),
+            flushed => flushed,
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.cut {
+        if this.is_cut() {
             // Nothing more is owed to a peer that had its time.
             return Poll::Ready(Ok(()));
         }
-        each_io!(this, io => Pin::new(io).poll_shutdown(cx))
+        match each_io!(this, io => Pin::new(io).poll_shutdown(cx)) {
+            Poll::Pending => this.or_cut(cx),
+            shut_down => shut_down,
+        }
     }
 
     fn poll_write_vectored(
@@ -259,10 +297,13 @@ impl AsyncWrite for ServerIo {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.cut {
-            return this.check_cut(cx).map(Err);
+        if this.is_cut() {
+            return Poll::Ready(Err(grace_is_over()));
         }
-        each_io!(this, io => Pin::new(io).poll_write_vectored(cx, bufs))
+        match each_io!(this, io => Pin::new(io).poll_write_vectored(cx, bufs)) {
+            Poll::Pending => this.or_cut(cx),
+            written => written,
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
