@@ -70,7 +70,16 @@ impl StaticTokens {
     }
 
     fn from_json(text: &str) -> Result<Self, String> {
-        let file: TokenFile = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        // Not the parser's own words, which quote what they do not like: it may be a token.
+        let file: TokenFile = serde_json::from_str(text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            match error.classify() {
+                serde_json::error::Category::Data => {
+                    format!("it is not a list of tokens at line {line}, column {column}")
+                }
+                _ => format!("it is not JSON at line {line}, column {column}"),
+            }
+        })?;
         if file.tokens.is_empty() {
             return Err("it lists no token".to_owned());
         }
@@ -245,6 +254,14 @@ mod tests {
             ("more text", format!(r#"{{"tokens":[{record}]}} x"#)),
         ] {
             assert!(StaticTokens::from_json(&json).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_token_in_the_wrong_place_is_not_quoted() {
+        for json in [r#"{"tokens":["hunter2"]}"#, r#"{"hunter2":1}"#, "hunter2"] {
+            let problem = StaticTokens::from_json(json).expect_err("refused");
+            assert!(!problem.contains("hunter2") && problem.contains("line 1"), "{problem}");
         }
     }
 

@@ -43,7 +43,7 @@ impl BearerToken {
     /// When it is empty, longer than [`MAX_BYTES`](Self::MAX_BYTES), or has a character that a
     /// token cannot have; the message does not quote it.
     pub fn new(token: impl Into<Secret<String>>) -> Result<Self, CallCredentialsError> {
-        Ok(Self { source: Source::Fixed(header(token.into().expose())?) })
+        Ok(Self { source: Source::Fixed(header(token.into().expose().as_bytes())?) })
     }
 
     /// The token in a file, white space around it removed.
@@ -155,10 +155,10 @@ impl TokenFile {
 
 fn read(path: &Path) -> Result<HeaderValue, CallCredentialsError> {
     use std::io::Read;
-    let mut text = Zeroizing::new(String::new());
+    let mut bytes = Zeroizing::new(Vec::new());
     // One byte over the limit is enough to know that it is over.
     std::fs::File::open(path)
-        .and_then(|file| file.take(BearerToken::MAX_BYTES as u64 + 1024).read_to_string(&mut text))
+        .and_then(|file| file.take(BearerToken::MAX_BYTES as u64 + 1024).read_to_end(&mut bytes))
         .map_err(|error| {
             CallCredentialsError::transient(format!(
                 "cannot read the token file `{}`",
@@ -166,21 +166,21 @@ fn read(path: &Path) -> Result<HeaderValue, CallCredentialsError> {
             ))
             .with_source(error)
         })?;
-    header(text.trim()).map_err(|error| {
+    header(bytes.trim_ascii()).map_err(|error| {
         CallCredentialsError::permanent(format!("token file `{}`: {error}", path.display()))
     })
 }
 
-fn header(token: &str) -> Result<HeaderValue, CallCredentialsError> {
+fn header(token: &[u8]) -> Result<HeaderValue, CallCredentialsError> {
     let problem = if token.is_empty() {
         "there is no token in it"
     } else if token.len() > BearerToken::MAX_BYTES {
         "the token is longer than 16 KiB"
-    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    } else if !token.iter().all(u8::is_ascii_graphic) {
         "the token has a character that is not visible ASCII"
     } else {
-        let text = Zeroizing::new(format!("Bearer {token}"));
-        let mut value = HeaderValue::from_str(&text).expect("visible ASCII");
+        let text = Zeroizing::new([b"Bearer ", token].concat());
+        let mut value = HeaderValue::from_bytes(&text).expect("visible ASCII");
         value.set_sensitive(true);
         return Ok(value);
     };

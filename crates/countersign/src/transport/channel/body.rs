@@ -59,7 +59,16 @@ impl Body for ResponseBody {
         let State::Open { incoming, deadline, address, .. } = &mut this.state else {
             return Poll::Ready(None);
         };
+        // First, so that a server that always has more to say does not outlast it.
+        if deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
+            this.state = State::Done;
+            let during = CallPhase::Response;
+            return Poll::Ready(Some(Err(
+                CallError::DeadlineExceeded { during, last: None }.into()
+            )));
+        }
         let frame = match Pin::new(incoming).poll_frame(cx) {
+            Poll::Pending => return Poll::Pending,
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     sanitize(trailers);
@@ -68,15 +77,6 @@ impl Body for ResponseBody {
             }
             Poll::Ready(Some(Err(error))) => Some(Err(transport_error(error, address).into())),
             Poll::Ready(None) => None,
-            Poll::Pending => {
-                let passed =
-                    deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
-                if !passed {
-                    return Poll::Pending;
-                }
-                let during = CallPhase::Response;
-                Some(Err(CallError::DeadlineExceeded { during, last: None }.into()))
-            }
         };
         // Dropping what is left resets the stream, if it is not at its end.
         this.state = State::Done;

@@ -25,6 +25,9 @@ pub(super) struct Connection {
     activity: Arc<Activity>,
     /// Set when no new calls are to be sent on it.
     retired: AtomicBool,
+    born: Instant,
+    /// Set when the server answered a call on it.
+    proved: AtomicBool,
 }
 
 /// The part that keeps it going, in a task of its own.
@@ -67,10 +70,11 @@ impl Connection {
             activity: Arc::clone(&activity),
             idle_timeout: options.idle_timeout,
             // Some earlier, some later, so that a fleet does not come back all at once.
-            max_age: options.max_connection_age.map(|age| age.mul_f64(1.0 + 0.1 * luck())),
+            max_age: options.max_connection_age.map(jittered),
         };
-        let retired = AtomicBool::new(false);
-        (Self { sender, security, address, leaf, activity, retired }, driver)
+        let (retired, proved) = (AtomicBool::new(false), AtomicBool::new(false));
+        let born = Instant::now();
+        (Self { sender, security, address, leaf, activity, retired, born, proved }, driver)
     }
 
     pub(super) fn sender(&self) -> SendRequest<Body> {
@@ -88,6 +92,17 @@ impl Connection {
         !self.retired.load(Ordering::Relaxed) && !self.sender.is_closed()
     }
 
+    /// The server answered a call on it.
+    pub(super) fn prove(&self) {
+        self.proved.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was good for anything: a server that accepts connections only to close them
+    /// is left alone like one that does not accept them.
+    pub(super) fn was_good(&self, least: Duration) -> bool {
+        self.proved.load(Ordering::Relaxed) || self.born.elapsed() >= least
+    }
+
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
     }
@@ -102,10 +117,15 @@ impl Connection {
     }
 }
 
+/// Give or take 10 %; what is too long to be multiplied stays as it is.
+fn jittered(age: Duration) -> Duration {
+    Duration::try_from_secs_f64(age.as_secs_f64() * (1.0 + 0.1 * luck())).unwrap_or(age)
+}
+
 impl Driver {
     /// Waits until no new calls are to be sent on the connection: it ended, was idle for too
-    /// long, or is too old. Calls in flight go on afterwards.
-    pub(super) async fn until_retired(mut self) {
+    /// long, or is too old. Calls in flight go on afterwards. Says whether it was our own choice.
+    pub(super) async fn until_retired(mut self) -> bool {
         let too_old = async {
             match self.max_age {
                 Some(age) => tokio::time::sleep(age).await,
@@ -119,29 +139,28 @@ impl Driver {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            _ = &mut self.running => {}
-            () = too_old => {}
-            () = idle => {}
-        }
+        let by_us = tokio::select! {
+            _ = &mut self.running => false,
+            () = too_old => true,
+            () = idle => true,
+        };
         // From here on the connection is its own master: it ends when the last call on it has.
         self.running.detach();
+        by_us
     }
 }
 
 impl Activity {
     /// Waits until there was no call for `timeout`.
     async fn idle_for(&self, timeout: Duration) {
-        let mut since = Instant::now();
         let mut seen = self.changes.load(Ordering::Relaxed);
         loop {
-            tokio::time::sleep_until(since + timeout).await;
+            tokio::time::sleep(timeout).await;
             let changes = self.changes.load(Ordering::Relaxed);
             if changes == seen && self.calls.load(Ordering::Relaxed) == 0 {
                 return;
             }
             seen = changes;
-            since = Instant::now();
         }
     }
 }

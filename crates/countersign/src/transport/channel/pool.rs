@@ -3,6 +3,7 @@
 //! Driven by calls: nothing runs while there are none. A pool owns its resolver and dial tasks,
 //! and dropping it ends them; connections that still carry calls finish them first.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -48,22 +49,33 @@ struct State {
 
 enum Resolution {
     Never,
-    Running { _task: AbortOnDropHandle<()>, failures: u32 },
+    Running { task: AbortOnDropHandle<()>, failures: u32 },
     Done { at: Instant },
     Failed { error: ConnectError, until: Instant, failures: u32 },
 }
 
 /// One connection, to any of its addresses.
 struct Slot {
-    addresses: Vec<Address>,
+    addresses: Mutex<Vec<Address>>,
     state: Mutex<SlotState>,
 }
 
 enum SlotState {
     Idle,
-    Connecting { _task: AbortOnDropHandle<()>, failures: u32 },
-    Ready(Arc<Connection>),
-    Failed { error: ConnectError, until: Instant, failures: u32 },
+    Connecting {
+        task: AbortOnDropHandle<()>,
+        failures: u32,
+    },
+    /// With the failures before it: they count until the connection has shown to be good.
+    Ready {
+        connection: Arc<Connection>,
+        failures: u32,
+    },
+    Failed {
+        error: ConnectError,
+        until: Instant,
+        failures: u32,
+    },
 }
 
 /// Names are not asked for again before this.
@@ -88,6 +100,15 @@ impl Pool {
 
     /// A connection for a call, and a push for everything that is not connected.
     pub(super) fn pick(self: &Arc<Self>) -> Pick {
+        // Asked before anything is locked: what follows spawns.
+        if tokio::runtime::Handle::try_current().is_err() {
+            let error = self.dialer.error(
+                ConnectErrorKind::NoRuntime,
+                "there is no tokio runtime to connect in",
+                "make the call inside of one",
+            );
+            return Pick::Failed { error, until: Instant::now() + RESOLVE_AGAIN_AFTER };
+        }
         let mut state = self.state.lock().expect("never poisoned");
         self.resolve_if_needed(&mut state);
         let slots = &state.slots;
@@ -128,7 +149,16 @@ impl Pool {
         let now = Instant::now();
         let failures = match &state.resolution {
             Resolution::Never => 0,
-            Resolution::Running { .. } => return,
+            Resolution::Running { task, failures } => {
+                if !task.is_finished() {
+                    return;
+                }
+                // It panicked, or its runtime is gone.
+                let failures = failures.saturating_add(1);
+                let until = now + self.dialer.options.backoff.random_delay(failures);
+                state.resolution = Resolution::Failed { error: self.broken(), until, failures };
+                return;
+            }
             Resolution::Failed { until, failures, .. } if now >= *until => *failures,
             Resolution::Failed { .. } => return,
             Resolution::Done { at } => {
@@ -151,7 +181,9 @@ impl Pool {
         };
         self.signals.stale.store(false, Ordering::Relaxed);
         let (pool, dialer) = (Arc::downgrade(self), Arc::clone(&self.dialer));
+        let news = News(Arc::clone(&self.signals));
         let task = tokio::spawn(async move {
+            let _news = news;
             let limit = dialer.options.connect_timeout;
             let found =
                 tokio::time::timeout(limit, dialer.options.resolver.resolve(&host, port)).await;
@@ -180,7 +212,15 @@ impl Pool {
                 pool.resolved(outcome);
             }
         });
-        state.resolution = Resolution::Running { _task: AbortOnDropHandle::new(task), failures };
+        state.resolution = Resolution::Running { task: AbortOnDropHandle::new(task), failures };
+    }
+
+    fn broken(&self) -> ConnectError {
+        self.dialer.error(
+            ConnectErrorKind::Broken,
+            "a task of the channel ended badly",
+            "the log has the panic; a custom resolver is the usual place",
+        )
     }
 
     fn resolved(&self, outcome: Result<Vec<Address>, ConnectError>) {
@@ -201,10 +241,9 @@ impl Pool {
             }
         };
         // The task that is dropped here is the one that runs this, at its last step.
-        if let Resolution::Running { _task, .. } =
-            std::mem::replace(&mut state.resolution, finished)
+        if let Resolution::Running { task, .. } = std::mem::replace(&mut state.resolution, finished)
         {
-            _task.detach();
+            task.detach();
         }
         drop(state);
         self.signals.changed.send_replace(());
@@ -212,101 +251,164 @@ impl Pool {
 
     /// Slots for these addresses; known ones keep their connections.
     fn slots(&self, mut addresses: Vec<Address>, known: &[Arc<Slot>]) -> Vec<Arc<Slot>> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         addresses.retain(|address| seen.insert(address.clone()));
-        let groups: Vec<Vec<Address>> = match self.dialer.options.balancing {
-            Balancing::PickFirst => vec![addresses],
-            Balancing::RoundRobin => addresses.into_iter().map(|address| vec![address]).collect(),
+        if self.dialer.options.balancing == Balancing::PickFirst {
+            // A name server may answer in another order each time, which is no reason to leave
+            // a good connection.
+            return vec![match known.first().filter(|slot| slot.goes_to_one_of(&addresses)) {
+                Some(slot) => {
+                    *slot.addresses.lock().expect("never poisoned") = addresses;
+                    Arc::clone(slot)
+                }
+                None => Slot::new(addresses),
+            }];
+        }
+        let one = |address: Address| {
+            let goes_there = |slot: &&Arc<Slot>| {
+                *slot.addresses.lock().expect("never poisoned") == [address.clone()]
+            };
+            known
+                .iter()
+                .find(goes_there)
+                .map(Arc::clone)
+                .unwrap_or_else(|| Slot::new(vec![address]))
         };
-        let reuse =
-            |group: &[Address]| known.iter().find(|slot| slot.addresses == group).map(Arc::clone);
-        groups
-            .into_iter()
-            .map(|group| {
-                reuse(&group).unwrap_or_else(|| {
-                    Arc::new(Slot { addresses: group, state: Mutex::new(SlotState::Idle) })
-                })
-            })
-            .collect()
+        addresses.into_iter().map(one).collect()
+    }
+}
+
+/// Tells the pool's callers to look again, however a task ends.
+struct News(Arc<Signals>);
+
+impl Drop for News {
+    fn drop(&mut self) {
+        self.0.changed.send_replace(());
     }
 }
 
 impl Slot {
+    fn new(addresses: Vec<Address>) -> Arc<Self> {
+        Arc::new(Self { addresses: Mutex::new(addresses), state: Mutex::new(SlotState::Idle) })
+    }
+
+    /// Whether it is connected to one of these, or about to be connected.
+    fn goes_to_one_of(&self, addresses: &[Address]) -> bool {
+        match &*self.state.lock().expect("never poisoned") {
+            SlotState::Ready { connection, .. } => {
+                addresses.iter().any(|address| address.to_string() == connection.address)
+            }
+            SlotState::Idle | SlotState::Connecting { .. } | SlotState::Failed { .. } => true,
+        }
+    }
+
     /// What it has; an idle one, and a failed one whose time has come, begins to dial.
     fn poke(self: &Arc<Self>, pool: &Pool) -> Pick {
         let mut state = self.state.lock().expect("never poisoned");
-        let failures = match &*state {
-            SlotState::Ready(connection) if connection.is_usable() => {
+        if let SlotState::Ready { connection, failures } = &*state {
+            if connection.is_usable() {
                 return Pick::Ready(Arc::clone(connection));
             }
-            SlotState::Connecting { .. } => return Pick::Wait,
+            *state = after_the_end(connection, *failures, &pool.dialer);
+        }
+        if let SlotState::Connecting { task, failures } = &*state {
+            if !task.is_finished() {
+                return Pick::Wait;
+            }
+            // It panicked, or its runtime is gone.
+            *state = failed(pool.broken(), failures.saturating_add(1), &pool.dialer);
+        }
+        let failures = match &*state {
             SlotState::Failed { error, until, .. } if Instant::now() < *until => {
                 return Pick::Failed { error: error.clone(), until: *until };
             }
             SlotState::Failed { failures, .. } => *failures,
-            SlotState::Ready(_) | SlotState::Idle => 0,
+            _ => 0,
         };
         let task = tokio::spawn(dial(
             Arc::downgrade(self),
-            self.addresses.clone(),
+            self.addresses.lock().expect("never poisoned").clone(),
             Arc::clone(&pool.dialer),
-            Arc::clone(&pool.signals),
+            News(Arc::clone(&pool.signals)),
         ));
-        *state = SlotState::Connecting { _task: AbortOnDropHandle::new(task), failures };
+        *state = SlotState::Connecting { task: AbortOnDropHandle::new(task), failures };
         Pick::Wait
     }
 
-    fn dialled(&self, state: SlotState) {
-        let mut current = self.state.lock().expect("never poisoned");
-        // The task that is dropped here is the one that runs this, at its last step.
-        if let SlotState::Connecting { _task, .. } = std::mem::replace(&mut *current, state) {
-            _task.detach();
+    /// Puts what dialling led to in its place; `then` is told the failures before it.
+    fn dialled(&self, then: impl FnOnce(u32) -> SlotState) {
+        let mut state = self.state.lock().expect("never poisoned");
+        let failures = match &*state {
+            SlotState::Connecting { failures, .. } => *failures,
+            _ => 0,
+        };
+        // The task that is dropped here is the one that runs this.
+        if let SlotState::Connecting { task, .. } = std::mem::replace(&mut *state, then(failures)) {
+            task.detach();
         }
+    }
+}
+
+fn failed(error: ConnectError, failures: u32, dialer: &Dialer) -> SlotState {
+    let until = Instant::now() + dialer.options.backoff.random_delay(failures);
+    SlotState::Failed { error, until, failures }
+}
+
+/// What becomes of a slot when its connection takes no new calls. One that was good is dialled
+/// anew when it is needed. One that was not is dialled anew once; then the server is left alone,
+/// or each waiting call would open connections as fast as the server closes them.
+fn after_the_end(connection: &Connection, failures: u32, dialer: &Dialer) -> SlotState {
+    if connection.was_good(dialer.options.backoff.base) {
+        return SlotState::Idle;
+    }
+    let failures = failures.saturating_add(1);
+    let error = dialer.error(
+        ConnectErrorKind::ClosedAtOnce,
+        "the server closed the connection right after it was made",
+        "it may be full or stopping, or a proxy in front of it has no server to go to",
+    );
+    match failures {
+        1 => SlotState::Failed { error, until: Instant::now(), failures },
+        _ => failed(error, failures, dialer),
     }
 }
 
 /// Dials for a slot, and then watches over the connection until it takes no new calls. Holds
 /// the slot only weakly, so that a dropped pool ends it.
-async fn dial(
-    slot: Weak<Slot>,
-    addresses: Vec<Address>,
-    dialer: Arc<Dialer>,
-    signals: Arc<Signals>,
-) {
+async fn dial(slot: Weak<Slot>, addresses: Vec<Address>, dialer: Arc<Dialer>, news: News) {
     let outcome = dialer.dial_any(&addresses).await;
     let Some(owner) = slot.upgrade() else { return };
-    let driver = match outcome {
+    let (connection, driver) = match outcome {
         Err(error) => {
-            let failures = match &*owner.state.lock().expect("never poisoned") {
-                SlotState::Connecting { failures, .. } => failures.saturating_add(1),
-                _ => 1,
-            };
-            tracing::debug!(code = error.code(), %error, failures, "a connection was not made");
-            let until = Instant::now() + dialer.options.backoff.random_delay(failures);
-            signals.stale.store(true, Ordering::Relaxed);
-            owner.dialled(SlotState::Failed { error, until, failures });
-            signals.changed.send_replace(());
+            tracing::debug!(code = error.code(), %error, "a connection was not made");
+            news.0.stale.store(true, Ordering::Relaxed);
+            owner.dialled(|failures| failed(error, failures.saturating_add(1), &dialer));
             return;
         }
         Ok((connection, driver)) => {
             let connection = Arc::new(connection);
             let watched = Arc::downgrade(&connection);
-            owner.dialled(SlotState::Ready(connection));
-            signals.changed.send_replace(());
+            owner.dialled(|failures| SlotState::Ready { connection, failures });
+            news.0.changed.send_replace(());
             (watched, driver)
         }
     };
     drop(owner);
-    drop(dialer);
-    let (connection, driver) = driver;
-    driver.until_retired().await;
-    signals.stale.store(true, Ordering::Relaxed);
+    let by_us = driver.until_retired().await;
+    news.0.stale.store(true, Ordering::Relaxed);
     if let (Some(slot), Some(connection)) = (slot.upgrade(), connection.upgrade()) {
         connection.retire();
         let mut state = slot.state.lock().expect("never poisoned");
-        if matches!(&*state, SlotState::Ready(current) if Arc::ptr_eq(current, &connection)) {
-            *state = SlotState::Idle;
+        match &*state {
+            SlotState::Ready { connection: current, failures }
+                if Arc::ptr_eq(current, &connection) =>
+            {
+                *state = match by_us {
+                    true => SlotState::Idle,
+                    false => after_the_end(&connection, *failures, &dialer),
+                };
+            }
+            _ => {}
         }
     }
-    signals.changed.send_replace(());
 }

@@ -4,6 +4,7 @@ use super::denial::Challenge;
 use super::service::{Gate, Inner};
 use crate::authentication::{Authenticator, EvidenceKinds};
 use crate::authorization::{RuleSet, Rules, RulesError};
+use crate::transport::warnings::Warnings;
 
 /// Makes a [`Gate`].
 #[derive(Debug)]
@@ -26,6 +27,14 @@ pub enum GateError {
     DuplicateAuthenticator {
         /// The name.
         name: String,
+    },
+    /// What an authenticator challenges with is not a scheme, and no header could say it.
+    #[error("the authenticator {name:?} challenges with {scheme:?}, which is not a scheme")]
+    Challenge {
+        /// The authenticator.
+        name: String,
+        /// What it challenges with.
+        scheme: String,
     },
     /// The realm cannot be put into a header.
     #[error("the realm {realm:?} has a character that a quoted header value cannot have")]
@@ -69,6 +78,12 @@ impl GateBuilder {
         if let Some(at) = (1..names.len()).find(|&at| names[..at].contains(&names[at])) {
             return Err(GateError::DuplicateAuthenticator { name: names[at].to_owned() });
         }
+        for one in &self.authenticators {
+            if let Some(scheme) = one.challenge().filter(|scheme| !is_scheme(scheme)) {
+                let (name, scheme) = (one.name().to_owned(), scheme.to_owned());
+                return Err(GateError::Challenge { name, scheme });
+            }
+        }
         let rules = RuleSet::compile(self.rules, &names)?;
         let quotable = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
         if !self.realm.bytes().all(quotable) {
@@ -79,6 +94,13 @@ impl GateBuilder {
             .iter()
             .fold(EvidenceKinds::default(), |kinds, one| kinds.or(one.reads()));
         let challenge = Challenge::new(&self.authenticators, &self.realm);
-        Ok(Gate::new(Inner { authenticators: self.authenticators, rules, reads, challenge }))
+        let (authenticators, warnings) = (self.authenticators, Warnings::new());
+        Ok(Gate::new(Inner { authenticators, rules, reads, challenge, warnings }))
     }
+}
+
+/// A token of RFC 9110 §5.6.2.
+fn is_scheme(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

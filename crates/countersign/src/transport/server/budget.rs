@@ -1,7 +1,9 @@
 //! How many connections and handshakes there may be, in all and per address.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
@@ -21,6 +23,10 @@ struct State {
     next: u64,
     /// By number, so that the first is the oldest.
     pending: BTreeMap<u64, Pending>,
+    /// Connections that were let in and on which no call was let through yet, oldest first.
+    strangers: BTreeMap<u64, oneshot::Sender<()>>,
+    /// Whether a call was ever let through: something tells strangers from others.
+    tells: bool,
     addresses: HashMap<Source, PerAddress>,
 }
 
@@ -65,6 +71,27 @@ pub(super) enum Full {
 pub(super) struct Place {
     budget: Arc<Budget>,
     source: Option<Source>,
+    number: u64,
+}
+
+/// How a connection that was let in is known here: as a stranger's, until a call of its was let
+/// through.
+#[derive(Debug)]
+pub(super) struct Standing {
+    budget: Arc<Budget>,
+    number: u64,
+    known: AtomicBool,
+}
+
+impl Standing {
+    /// A call was let through: the connection keeps its place from now on.
+    pub(super) fn mark_known(&self) {
+        if !self.known.swap(true, Ordering::Relaxed) {
+            let mut state = self.budget.state.lock().expect("never poisoned");
+            state.tells = true;
+            state.strangers.remove(&self.number);
+        }
+    }
 }
 
 /// A place among the pending handshakes; given back when dropped.
@@ -85,13 +112,18 @@ impl Budget {
     }
 
     /// Lets a connection in, or says which limit is reached. A handshake too many cuts the
-    /// oldest one, of its own address if that is the limit reached.
+    /// oldest one, of its own address if that is the limit reached. A connection too many cuts
+    /// the oldest on which no call was ever let through; if there is none, it is kept out.
     pub(super) fn admit(self: &Arc<Self>, source: Option<IpAddr>) -> Result<(Place, Turn), Full> {
         let source = source.map(Source::of);
         let mut guard = self.state.lock().expect("never poisoned");
         let state = &mut *guard;
         if state.open >= self.limits.max_connections {
-            return Err(Full::Connections);
+            // Where nothing marks connections all of them look like strangers'.
+            let oldest = if state.tells { state.strangers.pop_first() } else { None };
+            let (_, cut) = oldest.ok_or(Full::Connections)?;
+            // It may be at its end already.
+            let _ = cut.send(());
         }
         if let Some(source) = source {
             let mine = state.addresses.get(&source);
@@ -122,7 +154,7 @@ impl Budget {
         state.pending.insert(number, Pending { source, _cut: cut });
         drop(guard);
         Ok((
-            Place { budget: Arc::clone(self), source },
+            Place { budget: Arc::clone(self), source, number },
             Turn { budget: Arc::clone(self), number, cut: is_cut },
         ))
     }
@@ -154,6 +186,24 @@ impl State {
     }
 }
 
+impl Place {
+    /// The handshake is done. The second value completes when the connection has to make room.
+    pub(super) fn let_in(&self) -> (Standing, impl Future<Output = ()> + Send + use<>) {
+        let (cut, is_cut) = oneshot::channel();
+        let mut state = self.budget.state.lock().expect("never poisoned");
+        state.strangers.insert(self.number, cut);
+        drop(state);
+        let budget = Arc::clone(&self.budget);
+        let standing = Standing { budget, number: self.number, known: AtomicBool::new(false) };
+        (standing, async {
+            // Dropped without a word: nobody is going to cut it any more.
+            if is_cut.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+}
+
 impl Turn {
     /// Waits until the handshake has to make room for another.
     pub(super) async fn cut(&mut self) {
@@ -172,6 +222,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.budget.state.lock().expect("never poisoned");
         state.open -= 1;
+        state.strangers.remove(&self.number);
         if let Some(source) = self.source {
             if let Some(mine) = state.addresses.get_mut(&source) {
                 mine.open -= 1;
@@ -184,7 +235,6 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Waker};
 
@@ -224,6 +274,27 @@ mod tests {
         assert_eq!(budget.admit(ip(3)).err(), Some(Full::Connections));
         drop(first);
         budget.admit(ip(3)).expect("room again");
+    }
+
+    #[test]
+    fn a_stranger_makes_room_and_a_known_connection_does_not() {
+        let is_cut = |cut: &mut std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
+            cut.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        };
+        let budget = Budget::new(ServerLimits::default().max_connections(2));
+        let (known, _) = budget.admit(ip(1)).expect("the first");
+        let (stranger, _) = budget.admit(ip(2)).expect("the second");
+        let (standing, cut_known) = known.let_in();
+        let (_standing, cut_stranger) = stranger.let_in();
+        let (mut cut_known, mut cut_stranger): (
+            std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+            std::pin::Pin<Box<dyn Future<Output = ()> + Send>>,
+        ) = (Box::pin(cut_known), Box::pin(cut_stranger));
+        assert!(budget.admit(ip(3)).is_err(), "nothing tells strangers from others yet");
+        standing.mark_known();
+        let _third = budget.admit(ip(3)).expect("the stranger made room");
+        assert!(is_cut(&mut cut_stranger) && !is_cut(&mut cut_known));
+        assert_eq!(budget.admit(ip(4)).err(), Some(Full::Connections), "only known ones are left");
     }
 
     #[test]

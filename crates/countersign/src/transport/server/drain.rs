@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::transport::instant_after;
+
 /// Ends a listener's connections in time.
 ///
 /// tonic's own shutdown lets calls finish and waits for them without a bound. This one tells it
@@ -17,7 +19,7 @@ use tokio::time::Instant;
 /// # let stop = std::future::pending();
 /// let incoming = credentials.bind("127.0.0.1:8443").await?;
 /// let shutdown = incoming.drain().after(stop, Duration::from_secs(30));
-/// tonic::transport::Server::builder()
+/// countersign::server_builder()
 ///     .add_routes(greeter)
 ///     .serve_with_incoming_shutdown(incoming, shutdown)
 ///     .await?;
@@ -53,7 +55,7 @@ impl Drain {
     /// Cuts every connection of the listener that is still open after `grace`. A later call can
     /// only bring the end nearer.
     pub fn start(&self, grace: Duration) {
-        let deadline = Instant::now() + grace;
+        let deadline = instant_after(grace);
         self.deadline.send_modify(|known| {
             *known = Some(known.map_or(deadline, |known| known.min(deadline)));
         });

@@ -18,9 +18,10 @@ use super::budget::{Budget, Full};
 use super::drain::Drain;
 use super::handshake::Door;
 use super::io::{ServerIo, Socket};
-use super::warnings::Warnings;
 use crate::credentials::ServerCredentials;
 use crate::tls::HandshakeCounters;
+use crate::transport::tune_tcp;
+use crate::transport::warnings::Warnings;
 
 impl ServerCredentials {
     /// Listens on an address; port 0 is one that the system chooses, see
@@ -39,8 +40,7 @@ impl ServerCredentials {
     ///
     /// When the listener has no address.
     pub fn accept(&self, listener: TcpListener) -> io::Result<Incoming> {
-        let address = listener.local_addr()?;
-        Ok(Incoming::new(self, Listener::Tcp(listener), Some(address)))
+        Incoming::sharing(&Shared::new(self), listener)
     }
 
     /// Listens on a Unix socket. The path must not exist; who may connect is decided by the
@@ -57,7 +57,7 @@ impl ServerCredentials {
     /// Accepts on a Unix listener that is there already.
     #[cfg(unix)]
     pub fn accept_unix(&self, listener: UnixListener) -> Incoming {
-        Incoming::new(self, Listener::Unix(listener), None)
+        Incoming::new(&Shared::new(self), Listener::Unix(listener), None)
     }
 }
 
@@ -67,6 +67,7 @@ impl ServerCredentials {
 /// it closes the listener and cuts every handshake, and connections that were let in go on. The
 /// stream never ends and never yields an error: what keeps a peer out is logged, at most one
 /// warning a second after the first ten, and counted.
+#[must_use = "it does nothing by itself"]
 pub struct Incoming {
     listener: Listener,
     address: Option<SocketAddr>,
@@ -83,15 +84,16 @@ enum Listener {
     Unix(UnixListener),
 }
 
-impl Incoming {
-    fn new(
-        credentials: &ServerCredentials,
-        listener: Listener,
-        address: Option<SocketAddr>,
-    ) -> Self {
+/// What listeners have in common that were made together.
+#[derive(Clone)]
+pub(super) struct Shared {
+    door: Arc<Door>,
+    budget: Arc<Budget>,
+}
+
+impl Shared {
+    pub(super) fn new(credentials: &ServerCredentials) -> Self {
         Self {
-            listener,
-            address,
             door: Arc::new(Door {
                 security: credentials.security.clone(),
                 http1: credentials.http1,
@@ -101,6 +103,35 @@ impl Incoming {
                 drain: Drain::new(),
             }),
             budget: Budget::new(credentials.limits.clone()),
+        }
+    }
+
+    pub(super) fn drain(&self) -> Drain {
+        self.door.drain.clone()
+    }
+
+    pub(super) fn handshakes(&self) -> &HandshakeCounters {
+        &self.door.counters
+    }
+}
+
+impl Incoming {
+    /// Accepts on a listener beside others that share limits, counters and end.
+    ///
+    /// # Errors
+    ///
+    /// When the listener has no address.
+    pub(super) fn sharing(shared: &Shared, listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        Ok(Self::new(shared, Listener::Tcp(listener), Some(address)))
+    }
+
+    fn new(shared: &Shared, listener: Listener, address: Option<SocketAddr>) -> Self {
+        Self {
+            listener,
+            address,
+            door: Arc::clone(&shared.door),
+            budget: Arc::clone(&shared.budget),
             handshakes: JoinSet::new(),
             pause: None,
             pauses: 0,
@@ -156,8 +187,7 @@ impl Incoming {
 
     fn admit(&mut self, socket: Socket) {
         if let Socket::Tcp(tcp) = &socket {
-            // Small frames are not to wait for each other.
-            let _ = tcp.set_nodelay(true);
+            tune_tcp(tcp);
         }
         let peer = socket.peer();
         match self.budget.admit(peer.ip()) {

@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use super::budget::Place;
+use super::budget::{Place, Standing};
 use super::rewind::Rewind;
 use crate::identity::{PeerAddress, PeerIdentity, UnixPeer};
 
@@ -124,6 +124,7 @@ struct InfoInner {
     peer: PeerIdentity,
     tcp: TcpConnectInfo,
     tls: Option<TlsConnectInfo>,
+    standing: Standing,
 }
 
 impl ConnectionInfo {
@@ -131,8 +132,14 @@ impl ConnectionInfo {
         peer: PeerIdentity,
         tcp: TcpConnectInfo,
         tls: Option<TlsConnectInfo>,
+        standing: Standing,
     ) -> Self {
-        Self { inner: Arc::new(InfoInner { peer, tcp, tls }) }
+        Self { inner: Arc::new(InfoInner { peer, tcp, tls, standing }) }
+    }
+
+    /// A call that came by it was let through: it does not have to make room for others.
+    pub(crate) fn mark_known(&self) {
+        self.inner.standing.mark_known();
     }
 
     /// Who is at the other end of the connection.
@@ -142,11 +149,24 @@ impl ConnectionInfo {
 
     /// Puts tonic's own types beside ours, so that `remote_addr()` and `peer_certs()` work.
     pub(crate) fn put_tonics_own_into(&self, extensions: &mut http::Extensions) {
-        match &self.inner.tls {
-            Some(tls) => drop(extensions.insert(tls.clone())),
-            None => drop(extensions.insert(self.inner.tcp.clone())),
+        // With TLS both, as tonic's own listener does: without tonic's TLS features
+        // `remote_addr()` looks at the first alone.
+        extensions.insert(self.inner.tcp.clone());
+        if let Some(tls) = &self.inner.tls {
+            extensions.insert(tls.clone());
         }
     }
+}
+
+/// The connection that a request came by, if it is one of our listener's. axum wraps what it
+/// puts into requests.
+pub(crate) fn connection_info(extensions: &http::Extensions) -> Option<&ConnectionInfo> {
+    let info = extensions.get::<ConnectionInfo>();
+    #[cfg(feature = "axum")]
+    let info = info.or_else(|| {
+        extensions.get::<axum::extract::ConnectInfo<ConnectionInfo>>().map(|wrapped| &wrapped.0)
+    });
+    info
 }
 
 impl fmt::Debug for ConnectionInfo {
@@ -184,12 +204,14 @@ impl ServerIo {
         self.info.peer()
     }
 
+    /// Asked wherever the peer lets us wait. Reading alone is not enough: HTTP/2 does not read
+    /// while it has to write, and a peer that takes nothing could keep it from ever reading.
     fn check_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         if !self.cut {
             std::task::ready!(self.over.as_mut().poll(cx));
             self.cut = true;
         }
-        Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, "the grace is over"))
+        Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, "the connection had its time"))
     }
 }
 
@@ -218,7 +240,6 @@ impl AsyncRead for ServerIo {
                 return read;
             }
         }
-        // HTTP/2 always waits to read, so this is where the end of the grace wakes it.
         this.check_cut(cx).map(Err)
     }
 }
@@ -230,27 +251,36 @@ impl AsyncWrite for ServerIo {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.cut {
-            return this.check_cut(cx).map(Err);
+        if !this.cut {
+            let written = each_io!(this, io => Pin::new(io).poll_write(cx, buf));
+            if written.is_ready() {
+                return written;
+            }
         }
-        each_io!(this, io => Pin::new(io).poll_write(cx, buf))
+        this.check_cut(cx).map(Err)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.cut {
-            return this.check_cut(cx).map(Err);
+        if !this.cut {
+            let flushed = each_io!(this, io => Pin::new(io).poll_flush(cx));
+            if flushed.is_ready() {
+                return flushed;
+            }
         }
-        each_io!(this, io => Pin::new(io).poll_flush(cx))
+        this.check_cut(cx).map(Err)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.cut {
-            // Nothing more is owed to a peer that had its time.
-            return Poll::Ready(Ok(()));
+        if !this.cut {
+            let shut = each_io!(this, io => Pin::new(io).poll_shutdown(cx));
+            if shut.is_ready() {
+                return shut;
+            }
         }
-        each_io!(this, io => Pin::new(io).poll_shutdown(cx))
+        // Nothing more is owed to a peer that had its time.
+        this.check_cut(cx).map(|_| Ok(()))
     }
 
     fn poll_write_vectored(
@@ -259,10 +289,13 @@ impl AsyncWrite for ServerIo {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.cut {
-            return this.check_cut(cx).map(Err);
+        if !this.cut {
+            let written = each_io!(this, io => Pin::new(io).poll_write_vectored(cx, bufs));
+            if written.is_ready() {
+                return written;
+            }
         }
-        each_io!(this, io => Pin::new(io).poll_write_vectored(cx, bufs))
+        this.check_cut(cx).map(Err)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -38,6 +38,11 @@ impl<S: AsyncRead + Unpin> Rewind<S> {
 }
 
 impl<S> Rewind<S> {
+    /// Whether bytes were read ahead that nobody has read again.
+    pub(super) fn has_read_ahead(&self) -> bool {
+        self.taken < self.ahead.len()
+    }
+
     pub(super) fn get_ref(&self) -> &S {
         &self.io
     }
