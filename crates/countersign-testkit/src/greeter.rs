@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-use countersign::{Drain, Gate, Incoming, PeerInfoLayer, ServerRequestExt};
+use countersign::{Drain, Gate, Incoming, PeerInfoLayer, ServerRequestExt, server_builder};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 /// The generated code of `countersign.demo.v1`.
@@ -98,13 +97,13 @@ impl TestServer {
         let shutdown = drain.after(stopped, Duration::from_secs(5));
         let served: Pin<Box<dyn Future<Output = _> + Send>> = match gate {
             Some(gate) => Box::pin(
-                Server::builder()
+                server_builder()
                     .layer(gate)
                     .add_service(Greeter.service())
                     .serve_with_incoming_shutdown(incoming, shutdown),
             ),
             None => Box::pin(
-                Server::builder()
+                server_builder()
                     .layer(PeerInfoLayer)
                     .add_service(Greeter.service())
                     .serve_with_incoming_shutdown(incoming, shutdown),

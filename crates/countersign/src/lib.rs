@@ -27,7 +27,7 @@
 //!     .authenticate(MutualTls::new())
 //!     .authorize(Rules::new().health_is_public().authenticated("/helloworld.Greeter/*"))
 //!     .build()?;
-//! tonic::transport::Server::builder()
+//! countersign::server_builder()
 //!     .layer(gate)
 //!     .add_routes(greeter)
 //!     .serve_with_incoming(credentials.bind("0.0.0.0:8443").await?)
@@ -88,7 +88,10 @@ pub use transport::gate::{
     AuthContext, Gate, GateBuilder, GateError, GateFuture, GateService, PeerInfoLayer,
     PeerInfoService, ServerRequestExt,
 };
-pub use transport::server::{ConnectionInfo, Drain, Incoming, ServerIo};
+pub use transport::server::{
+    ConnectionInfo, Drain, Incoming, PerCore, ServerIo, Worker, WorkerError, Workers,
+    server_builder,
+};
 
 /// The README's programs compile.
 #[cfg(doctest)]

@@ -6,10 +6,9 @@
 use std::error::Error;
 use std::time::Duration;
 
-use countersign::{Gate, Identity, Rules, ServerCredentials};
+use countersign::{Gate, Identity, Rules, ServerCredentials, server_builder};
 use countersign_examples::{certificates, second_argument};
 use countersign_testkit::greeter::{GREETER, Greeter};
-use tonic::transport::Server;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -32,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     };
     let shutdown = incoming.drain().after(stop, Duration::from_secs(10));
-    Server::builder()
+    server_builder()
         .layer(gate)
         .add_service(Greeter.service())
         .serve_with_incoming_shutdown(incoming, shutdown)

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use countersign::{
     ClientCertificates, Gate, Identity, MutualTls, RootCertificates, Rules, ServerCredentials,
-    StaticTokens,
+    StaticTokens, server_builder,
 };
 use countersign_testkit::greeter::{GREETER, Greeter};
 use tokio::io::AsyncReadExt;
-use tonic::transport::Server;
 
 use crate::ServerArgs;
 
@@ -44,7 +43,7 @@ pub(crate) async fn serve(args: ServerArgs) -> Result<(), Box<dyn Error>> {
     println!("listening {address}");
     std::io::stdout().flush()?;
     let shutdown = incoming.drain().after(until_told(), Duration::from_secs(1));
-    Server::builder()
+    server_builder()
         .layer(gate)
         .add_service(Greeter.service())
         .serve_with_incoming_shutdown(incoming, shutdown)

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use countersign::{
     ClientCertificates, ClientTls, Drain, Gate, Identity, MutualTls, RootCertificates, Rules,
-    ServerCredentials, StaticTokens,
+    ServerCredentials, StaticTokens, server_builder,
 };
 use countersign_testkit::greeter::{FILE_DESCRIPTOR_SET, GREETER, Greeter};
 use countersign_testkit::pki::{Certificate, CertificateAuthority};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tonic::transport::Server;
 
 use crate::output::Failure;
 
@@ -176,10 +175,7 @@ async fn start(
         }
         request
     };
-    let served = Server::builder()
-        // hyper's own bounds, which tonic's builder switches off (RUSTSEC-2024-0003).
-        .max_concurrent_streams(200)
-        .http2_max_local_error_reset_streams(Some(1024))
+    let served = server_builder()
         .layer(tower::util::MapRequestLayer::new(count))
         .layer(gate)
         .add_service(health)

@@ -3,10 +3,13 @@ use crate::identity::{PeerCertificate, Principal};
 
 /// Proves callers by the verified client certificate of their connection.
 ///
-/// The principal is named after the first of: SPIFFE ID, URI, DNS name (`dns:`), e-mail address
-/// (`email:`), subject (`subject:`, RFC 4514). The prefixes keep a subject from passing for a DNS
-/// name. A certificate with a name of an earlier kind is never known by a later one, and of
-/// several names of one kind the first counts.
+/// The principal is named after the first of: SPIFFE ID, URI (`uri:`), DNS name (`dns:`), e-mail
+/// address (`email:`), subject (`subject:`, RFC 4514). The prefixes keep names of one kind from
+/// passing for another's. A certificate with a name of an earlier kind is never known by a later
+/// one, and of several names of one kind the first counts.
+///
+/// Any CA that the listener trusts for clients may name anyone. Where it trusts CAs of several
+/// trust domains, none of them keeps the others from naming its workloads.
 #[derive(Clone, Debug, Default)]
 pub struct MutualTls {
     spiffe_only: bool,
@@ -26,26 +29,30 @@ impl MutualTls {
         Self { spiffe_only: true }
     }
 
-    fn name_of(&self, certificate: &PeerCertificate) -> Option<String> {
-        if let Some(id) = certificate.spiffe_id() {
-            return Some(id.as_str().to_owned());
-        }
-        if self.spiffe_only {
-            return None;
-        }
-        if let Some(uri) = certificate.uris().first() {
-            // A `spiffe:` URI that is no SPIFFE ID must not look like one.
-            let forged = uri.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("spiffe:"));
-            return (!forged).then(|| uri.clone());
-        }
-        let dns = certificate.dns_names().first().map(|name| format!("dns:{name}"));
-        let email = || certificate.emails().first().map(|email| format!("email:{email}"));
-        let subject = || match certificate.subject() {
+    /// Named once per connection.
+    fn principal(certificate: &PeerCertificate) -> Option<&Principal> {
+        let named = || name_of(certificate).map(|name| Principal::new(name, Self::NAME));
+        certificate.principal.get_or_init(named).as_ref()
+    }
+}
+
+fn name_of(certificate: &PeerCertificate) -> Option<String> {
+    let first =
+        |prefix: &str, names: &[String]| names.first().map(|name| format!("{prefix}:{name}"));
+    if let Some(id) = certificate.spiffe_id() {
+        return Some(id.as_str().to_owned());
+    }
+    if let Some(uri) = certificate.uris().first() {
+        // A `spiffe:` URI that is no SPIFFE ID must not look like one, prefix or not.
+        let forged = uri.get(..7).is_some_and(|head| head.eq_ignore_ascii_case("spiffe:"));
+        return (!forged).then(|| format!("uri:{uri}"));
+    }
+    first("dns", certificate.dns_names()).or_else(|| first("email", certificate.emails())).or_else(
+        || match certificate.subject() {
             "" => None,
             subject => Some(format!("subject:{subject}")),
-        };
-        dns.or_else(email).or_else(subject)
-    }
+        },
+    )
 }
 
 impl Authenticator for MutualTls {
@@ -58,7 +65,9 @@ impl Authenticator for MutualTls {
     }
 
     fn authenticate_now(&self, evidence: &Evidence<'_>) -> Option<Outcome> {
-        let name = evidence.peer().certificate().and_then(|known| self.name_of(known));
-        Some(Ok(name.map(|name| evidence.accept(Principal::new(name, Self::NAME)))))
+        let certificate = evidence.peer().certificate();
+        let counts = |known: &&PeerCertificate| !self.spiffe_only || known.spiffe_id().is_some();
+        let principal = certificate.filter(counts).and_then(Self::principal);
+        Some(Ok(principal.map(|principal| evidence.accept(principal.clone()))))
     }
 }

@@ -261,6 +261,14 @@ mod tests {
     }
 
     #[test]
+    fn a_token_in_the_wrong_place_is_not_quoted() {
+        for json in [r#"{"tokens":["hunter2"]}"#, r#"{"hunter2":1}"#, "hunter2"] {
+            let problem = StaticTokens::from_json(json).expect_err("refused");
+            assert!(!problem.contains("hunter2") && problem.contains("line 1"), "{problem}");
+        }
+    }
+
+    #[test]
     fn tokens_stay_hidden_in_debug_output() {
         let tokens = StaticTokens::new().with_token("ci", "hunter2");
         assert_eq!(format!("{tokens:?}"), "StaticTokens(1 tokens)");

@@ -6,4 +6,4 @@ mod rules;
 pub use pattern::InvalidPattern;
 pub use rules::{Denied, Permit, Rules, RulesError};
 
-pub(crate) use rules::{Access, RuleSet};
+pub(crate) use rules::{Access, Rule, RuleSet};

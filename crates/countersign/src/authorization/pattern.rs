@@ -3,7 +3,7 @@
 use crate::identity::MethodPath;
 
 /// A parsed pattern.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Pattern {
     /// `/package.Service/Method`
     Exact(String),
@@ -25,7 +25,7 @@ pub struct InvalidPattern {
 impl Pattern {
     pub(super) fn parse(text: &str) -> Result<Self, InvalidPattern> {
         if text == "*" {
-            return Ok(Self::Glob { service: "*".to_owned(), method: "*".to_owned() });
+            return Self::parse("/*/*");
         }
         // With every star a letter it has to be a canonical path: a pattern that no canonical
         // path can match would be a rule that never holds.
@@ -33,8 +33,18 @@ impl Pattern {
         let path =
             MethodPath::parse(&plain).map_err(|_| InvalidPattern { pattern: text.to_owned() })?;
         let (service, method) = (path.service().len(), path.method().len());
-        let service = text[1..=service].to_owned();
-        let method = text[text.len() - method..].to_owned();
+        // Several stars in a row are one.
+        let folded = |part: &str| {
+            let mut out = String::new();
+            for c in part.chars() {
+                if c != '*' || !out.ends_with('*') {
+                    out.push(c);
+                }
+            }
+            out
+        };
+        let service = folded(&text[1..=service]);
+        let method = folded(&text[text.len() - method..]);
         Ok(match (service.contains('*'), method.contains('*')) {
             (false, false) => Self::Exact(text.to_owned()),
             (false, true) if method == "*" => Self::Service(service),
@@ -56,7 +66,8 @@ impl Pattern {
     /// How many characters are given; the more, the closer a rule is to a method.
     pub(super) fn literal_length(&self) -> usize {
         match self {
-            Self::Exact(text) | Self::Service(text) => text.len(),
+            Self::Exact(text) => text.len(),
+            Self::Service(service) => service.len(),
             Self::Glob { service, method } => {
                 service.bytes().chain(method.bytes()).filter(|byte| *byte != b'*').count()
             }

@@ -9,8 +9,9 @@ use crate::identity::MethodPath;
 ///
 /// Patterns are `/package.Service/Method`, `/package.Service/*`, or globs in which a star stands
 /// for any characters but a slash; `*` alone is every method. A `denied` rule that matches
-/// wins. Among the others an exact rule goes before a service's, and a service's before a glob;
-/// among globs, the one with the most characters given. Equal patterns are an error.
+/// wins. Among the others an exact rule goes first, and then the one with the most characters
+/// given: `/orders.v1.Orders/Delete*` before `/orders.v1.Orders/*` before `*`. Of two with as
+/// many, the one that asks for more. Equal patterns are an error.
 ///
 /// ```
 /// use countersign::Rules;
@@ -35,6 +36,18 @@ pub(crate) enum Access {
     Authenticated,
     AuthenticatedBy(Vec<String>),
     Denied,
+}
+
+impl Access {
+    fn strictness(&self) -> u8 {
+        match self {
+            Self::Public => 0,
+            Self::Optional => 1,
+            Self::Authenticated => 2,
+            Self::AuthenticatedBy(_) => 3,
+            Self::Denied => 4,
+        }
+    }
 }
 
 impl Rules {
@@ -158,7 +171,8 @@ impl RuleSet {
         };
         let mut seen = HashSet::new();
         for (pattern, access) in rules.rules {
-            if !seen.insert(pattern.clone()) {
+            let parsed = Pattern::parse(&pattern)?;
+            if !seen.insert(parsed.clone()) {
                 return Err(RulesError::Duplicate { pattern });
             }
             if let Access::AuthenticatedBy(names) = &access {
@@ -173,7 +187,6 @@ impl RuleSet {
                     });
                 }
             }
-            let parsed = Pattern::parse(&pattern)?;
             let rule = Arc::new(Rule { name: pattern.into(), pattern: parsed.clone(), access });
             match parsed {
                 _ if rule.access == Access::Denied => set.denied.push(rule),
@@ -182,8 +195,7 @@ impl RuleSet {
                 Pattern::Glob { .. } => set.globs.push(rule),
             }
         }
-        // Stable: of two globs that give as many characters the earlier one goes first.
-        set.globs.sort_by_key(|rule| std::cmp::Reverse(rule.pattern.literal_length()));
+        set.globs.sort_by_key(|rule| std::cmp::Reverse(rule.rank()));
         Ok(set)
     }
 
@@ -193,14 +205,21 @@ impl RuleSet {
         if let Some(denied) = matching(&self.denied) {
             return Some(&self.denied[denied]);
         }
-        self.exact
-            .get(path.as_str())
-            .or_else(|| self.services.get(path.service()))
-            .or_else(|| matching(&self.globs).map(|glob| &self.globs[glob]))
+        if let Some(exact) = self.exact.get(path.as_str()) {
+            return Some(exact);
+        }
+        let service = self.services.get(path.service());
+        let glob = matching(&self.globs).map(|glob| &self.globs[glob]);
+        service.into_iter().chain(glob).max_by_key(|rule| rule.rank())
     }
 }
 
 impl Rule {
+    /// How close it is to the methods that it is for; among equals the stricter one is closer.
+    fn rank(&self) -> (usize, u8) {
+        (self.pattern.literal_length(), self.access.strictness())
+    }
+
     /// Decides one call for those who were proven, the strongest claim first.
     pub(crate) fn authorize(&self, callers: &[Authenticated]) -> Result<Permit, Denied> {
         let caller = match &self.access {
@@ -303,6 +322,30 @@ mod tests {
     }
 
     #[test]
+    fn a_narrower_glob_is_not_lost_behind_a_service() {
+        let set = compiled(
+            Rules::new()
+                .public("/a.B/*")
+                .authenticated_by("/a.B/Delete*", ["mutual-tls"])
+                .public("/a.*/*Delete*"),
+        );
+        assert_eq!(found(&set, "/a.B/DeleteAll"), Some("/a.B/Delete*"));
+        assert_eq!(found(&set, "/a.B/Get"), Some("/a.B/*"));
+    }
+
+    #[test]
+    fn of_two_rules_as_close_the_stricter_one_counts() {
+        for order in [true, false] {
+            let (public, strict) = ("/a.*/C", "/*.B/C");
+            let rules = match order {
+                true => Rules::new().public(public).authenticated(strict),
+                false => Rules::new().authenticated(strict).public(public),
+            };
+            assert_eq!(found(&compiled(rules), "/a.B/C"), Some(strict));
+        }
+    }
+
+    #[test]
     fn a_rule_by_authenticator_takes_its_callers_and_no_others() {
         let set = compiled(Rules::new().authenticated_by("/a.B/*", ["mutual-tls"]));
         let rule = set.find(&MethodPath::parse("/a.B/C").expect("canonical")).expect("a rule");
@@ -330,6 +373,10 @@ mod tests {
         let error = |rules| RuleSet::compile(rules, &KNOWN).expect_err("refused");
         let twice = Rules::new().public("/a.B/C").denied("/a.B/C");
         assert!(matches!(error(twice), RulesError::Duplicate { .. }));
+        for (one, same) in [("*", "/*/*"), ("/a.B/*", "/a.B/**"), ("/a**b/C", "/a*b/C")] {
+            let spelled = Rules::new().public(one).authenticated(same);
+            assert!(matches!(error(spelled), RulesError::Duplicate { .. }), "{one} {same}");
+        }
         let unknown = Rules::new().authenticated_by("/a.B/C", ["mtls"]);
         assert!(matches!(error(unknown), RulesError::UnknownAuthenticator { .. }));
         let nobody = Rules::new().authenticated_by("/a.B/C", []);

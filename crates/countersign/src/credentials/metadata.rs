@@ -149,6 +149,10 @@ impl InvalidMetadata {
         Self { key: key.chars().take(64).collect(), reason }
     }
 
+    pub(crate) fn in_the_request_too(name: &HeaderName) -> Self {
+        Self::new(name.as_str(), "is in the request's own metadata too")
+    }
+
     /// The key at fault.
     pub fn key(&self) -> &str {
         &self.key

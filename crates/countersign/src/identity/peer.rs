@@ -1,9 +1,9 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use crate::identity::{SecurityLevel, SpiffeId};
+use crate::identity::{Principal, SecurityLevel, SpiffeId};
 
 /// What is known of the other end of one connection.
 ///
@@ -162,6 +162,8 @@ pub struct PeerCertificate {
     pub(crate) not_before: SystemTime,
     pub(crate) not_after: SystemTime,
     pub(crate) chain: Vec<Vec<u8>>,
+    /// What mutual TLS makes of it, kept for the connection's other calls.
+    pub(crate) principal: OnceLock<Option<Principal>>,
 }
 
 impl PeerCertificate {

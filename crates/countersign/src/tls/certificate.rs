@@ -1,6 +1,7 @@
 //! From a verified chain to the names in it.
 
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use rustls_pki_types::CertificateDer;
 use x509_cert::Certificate;
@@ -35,6 +36,7 @@ pub(crate) fn peer_certificate(
         not_before: tbs.validity().not_before.to_system_time(),
         not_after: tbs.validity().not_after.to_system_time(),
         chain: chain.iter().map(|certificate| certificate.to_vec()).collect(),
+        principal: OnceLock::new(),
     };
     let names = tbs
         .get_extension::<SubjectAltName>()
@@ -44,10 +46,10 @@ pub(crate) fn peer_certificate(
     for name in names {
         match name {
             GeneralName::UniformResourceIdentifier(uri) => {
-                certificate.uris.push(uri.as_str().to_owned());
+                certificate.uris.push(printable(uri.as_str())?);
             }
-            GeneralName::DnsName(name) => certificate.dns_names.push(name.as_str().to_owned()),
-            GeneralName::Rfc822Name(email) => certificate.emails.push(email.as_str().to_owned()),
+            GeneralName::DnsName(name) => certificate.dns_names.push(printable(name.as_str())?),
+            GeneralName::Rfc822Name(email) => certificate.emails.push(printable(email.as_str())?),
             GeneralName::IpAddress(octets) => certificate.ip_addresses.push(
                 ip_address(octets.as_bytes()).ok_or("an IP name has neither 4 nor 16 bytes")?,
             ),
@@ -74,6 +76,14 @@ fn serial(bytes: &[u8]) -> String {
         bytes => bytes,
     };
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A name becomes a principal, a log field and a line in an error: it is one visible word.
+fn printable(name: &str) -> Result<String, &'static str> {
+    match !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(name.to_owned()),
+        false => Err("a name is empty or has a character that is not visible"),
+    }
 }
 
 fn ip_address(octets: &[u8]) -> Option<IpAddr> {

@@ -49,6 +49,7 @@ pub(super) const ALL_VERSIONS: [TlsVersion; 2] = [TlsVersion::Tls13, TlsVersion:
 /// verified; it is the target's host unless [`ClientTls::verified_name`] says another. TLS 1.3
 /// and 1.2, X25519MLKEM768 preferred, ALPN `h2` required. Sessions are never resumed, so every
 /// connection checks everything.
+#[must_use = "it does nothing by itself"]
 #[derive(Clone)]
 pub struct ClientTls {
     trust: Trust,
@@ -96,7 +97,6 @@ impl ClientTls {
     }
 
     /// Shows this certificate to servers that ask for one (mutual TLS).
-    #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
         self
@@ -107,21 +107,18 @@ impl ClientTls {
     /// The `:authority` of calls stays the target's. For a server whose certificate names
     /// something else than what is dialled; it makes a certificate for this name good for the
     /// target.
-    #[must_use]
     pub fn verified_name(mut self, name: impl Into<String>) -> Self {
         self.verified_name = Some(name.into());
         self
     }
 
     /// Allows these versions. Default: 1.3 and 1.2.
-    #[must_use]
     pub fn versions(mut self, versions: impl Into<Vec<TlsVersion>>) -> Self {
         self.versions = versions.into();
         self
     }
 
     /// Judges validity by this clock. Default: the system's.
-    #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self

@@ -122,6 +122,14 @@ impl TlsFailure {
         )
     }
 
+    pub(crate) fn silent_client(after: Duration) -> Self {
+        Self::new(
+            TlsFailureKind::Timeout,
+            format!("the client connected and said nothing for {after:?}, or not enough"),
+            "a port scan or a stuck client is the usual cause",
+        )
+    }
+
     pub(super) fn server_without_alpn() -> Self {
         Self::new(
             TlsFailureKind::NoApplicationProtocol,
@@ -528,17 +536,29 @@ fn certificate_sentence(
     }
 }
 
+/// The first names of a certificate that is not believed, shortened: whoever made it chose them.
 fn names(leaf: &PeerCertificate) -> Vec<String> {
-    leaf.dns_names()
-        .iter()
-        .cloned()
-        .chain(leaf.ip_addresses().iter().map(ToString::to_string))
-        .collect()
+    const MOST: usize = 10;
+    let dns = leaf.dns_names().iter().map(|name| shortened(name));
+    let all = dns.chain(leaf.ip_addresses().iter().map(ToString::to_string));
+    let mut some: Vec<String> = all.take(MOST + 1).collect();
+    if some.len() > MOST {
+        some[MOST] = "and more".to_owned();
+    }
+    some
+}
+
+fn shortened(text: &str) -> String {
+    const MOST: usize = 100;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn issuer(certificate: &CertificateDer<'_>) -> Option<String> {
     let parsed = Certificate::from_der(certificate).ok()?;
-    Some(parsed.tbs_certificate().issuer().to_string())
+    Some(shortened(&parsed.tbs_certificate().issuer().to_string()))
 }
 
 fn utc(time: UnixTime) -> String {

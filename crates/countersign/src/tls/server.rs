@@ -49,6 +49,7 @@ impl ClientCertificates {
 ///
 /// TLS 1.3 and 1.2, X25519MLKEM768 preferred, ALPN `h2` required. Where client certificates are
 /// asked for, sessions are never resumed, since a resumed session skips their check.
+#[must_use = "it does nothing by itself"]
 #[derive(Clone)]
 pub struct ServerTls {
     identities: Vec<Identity>,
@@ -72,28 +73,24 @@ impl ServerTls {
     /// Adds an identity, shown to clients that ask for a name in its certificate (SNI).
     ///
     /// The first identity of all answers clients that ask for no name or for an unknown one.
-    #[must_use]
     pub fn and_identity(mut self, identity: Identity) -> Self {
         self.identities.push(identity);
         self
     }
 
     /// Whether to ask clients for certificates. Default: no.
-    #[must_use]
     pub fn client_certificates(mut self, client_certificates: ClientCertificates) -> Self {
         self.client_certificates = client_certificates;
         self
     }
 
     /// Allows these versions. Default: 1.3 and 1.2.
-    #[must_use]
     pub fn versions(mut self, versions: impl Into<Vec<TlsVersion>>) -> Self {
         self.versions = versions.into();
         self
     }
 
     /// Judges validity by this clock. Default: the system's.
-    #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self

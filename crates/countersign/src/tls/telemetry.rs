@@ -33,7 +33,7 @@ pub enum HandshakeResult {
 
 impl HandshakeResult {
     /// Every value, in the gRFC's order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: &'static [Self] = &[
         Self::UnknownFailure,
         Self::Success,
         Self::CertificateVerificationFailed,
@@ -157,8 +157,8 @@ impl HandshakeCounters {
     /// Every counter that is not zero, for an exporter.
     pub fn snapshot(&self) -> Vec<(HandshakeResult, Resumption, u64)> {
         HandshakeResult::ALL
-            .into_iter()
-            .flat_map(|result| {
+            .iter()
+            .flat_map(|&result| {
                 [Resumption::FullHandshake, Resumption::ResumedHandshake]
                     .map(|resumption| (result, resumption, self.get_with(result, resumption)))
             })
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn every_result_has_its_own_counter_and_name() {
         let counters = HandshakeCounters::new();
-        for result in HandshakeResult::ALL {
+        for &result in HandshakeResult::ALL {
             counters.count(result, Resumption::FullHandshake);
         }
         assert!(HandshakeResult::ALL.iter().all(|result| counters.get(*result) == 1));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::uri::{Parts, Scheme};
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -19,7 +19,7 @@ use super::error::{CallError, CallPhase, ConnectError};
 use super::options::CENTURY;
 use super::pool::{Pick, Pool};
 use super::request::CallOptions;
-use crate::credentials::{CallCredentials, CallDetails, CallMetadata};
+use crate::credentials::{CallCredentials, CallDetails, CallMetadata, InvalidMetadata};
 use crate::identity::Authority;
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
@@ -61,10 +61,14 @@ impl Call {
             if let Some(authority) = authority.as_ref().filter(|it| !connection.vouches_for(it)) {
                 return Err(CallError::Authority { authority: authority.to_string() });
             }
+            // The channel's credentials are for the channel's authority and for no other.
+            let channels = match &authority {
+                Some(other) if *other != self.channel.target.authority => None,
+                _ => pool.dialer().credentials.call.as_ref(),
+            };
             let authority = authority.as_ref().unwrap_or(&self.channel.target.authority);
-            let before = request.headers().clone();
             self.left(CallPhase::Connecting)?;
-            self.authenticate(&pool, &connection, authority, &mut request).await?;
+            let added = self.authenticate(channels, &connection, authority, &mut request).await?;
             address(&mut request, authority, &connection);
             // What is left, now that connection and credentials took their part.
             if let Some(left) = self.left(CallPhase::Credentials)? {
@@ -90,7 +94,9 @@ impl Call {
                         Some(unsent) if attempt < MAX_ATTEMPTS => {
                             connection.retire();
                             request = unsent;
-                            *request.headers_mut() = before;
+                            for name in added {
+                                request.headers_mut().remove(name);
+                            }
                         }
                         _ => return Err(transport_error(failed.into_error(), &connection.address)),
                     }
@@ -105,6 +111,10 @@ impl Call {
         let mut last = None;
         loop {
             let pool = self.channel.pool.load_full();
+            if let Pick::Ready(connection) = pool.pick() {
+                return Ok((connection, pool));
+            }
+            // Whatever changes from here on is heard of: listen first, and look again.
             let mut changes = pool.changes();
             let again = match pool.pick() {
                 Pick::Ready(connection) => return Ok((connection, pool)),
@@ -133,26 +143,22 @@ impl Call {
         }
     }
 
-    /// Asks the credentials, once it is clear that the connection protects what they say.
+    /// Asks the credentials, once it is clear that the connection protects what they say. Returns
+    /// the keys that were added.
     async fn authenticate(
         &self,
-        pool: &Pool,
+        channels: Option<&Arc<dyn CallCredentials>>,
         connection: &Connection,
         authority: &Authority,
         request: &mut Request<Body>,
-    ) -> Result<(), CallError> {
-        let channels = &pool.dialer().credentials.call;
-        let Some(credentials) = self.options.credentials.as_ref().or(channels.as_ref()) else {
-            return Ok(());
+    ) -> Result<Vec<HeaderName>, CallError> {
+        let Some(credentials) = self.options.credentials.as_ref().or(channels) else {
+            return Ok(Vec::new());
         };
         let security = &connection.security;
         let need = credentials.minimum_channel_security_level();
         if security.security_level() < need {
-            return Err(CallError::Insecure {
-                have: security.security_level(),
-                need,
-                credentials: format!("{credentials:?}"),
-            });
+            return Err(CallError::Insecure { have: security.security_level(), need });
         }
         let details = CallDetails {
             authority: authority.as_str().into(),
@@ -168,13 +174,18 @@ impl Call {
             self.in_time(CallPhase::Credentials, asking).await?.map_err(CallError::Credentials)?;
         }
         let headers = request.headers_mut();
+        let mut added = Vec::new();
         for (name, value) in metadata.into_entries() {
-            if name == AUTHORIZATION && headers.contains_key(AUTHORIZATION) {
-                return Err(CallError::ManyAuthorizations { count: 2 });
+            if headers.contains_key(&name) {
+                return Err(match name == AUTHORIZATION {
+                    true => CallError::ManyAuthorizations { count: 2 },
+                    false => InvalidMetadata::in_the_request_too(&name).into(),
+                });
             }
-            headers.append(name, value);
+            headers.insert(name.clone(), value);
+            added.push(name);
         }
-        Ok(())
+        Ok(added)
     }
 
     /// What is left of the deadline; with nothing left the call is not sent.

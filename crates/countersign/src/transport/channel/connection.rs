@@ -68,7 +68,7 @@ impl Connection {
             activity: Arc::clone(&activity),
             idle_timeout: options.idle_timeout,
             // Some earlier, some later, so that a fleet does not come back all at once.
-            max_age: options.max_connection_age.map(|age| age.mul_f64(1.0 + 0.1 * luck())),
+            max_age: options.max_connection_age.map(jittered),
         };
         let (made, retired) = (Instant::now(), AtomicBool::new(false));
         (Self { sender, security, address, leaf, activity, made, retired }, driver)
@@ -106,6 +106,11 @@ impl Connection {
         };
         ServerName::try_from(authority.host()).is_ok_and(|name| leaf_is_valid_for(leaf, &name))
     }
+}
+
+/// Give or take 10 %.
+fn jittered(age: Duration) -> Duration {
+    Duration::try_from_secs_f64(age.as_secs_f64() * (1.0 + 0.1 * luck())).unwrap_or(age)
 }
 
 impl Driver {

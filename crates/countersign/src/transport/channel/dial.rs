@@ -23,6 +23,7 @@ use crate::identity::SecurityLevel;
 use crate::tls::{
     ClientHandshake, HandshakeResult, LoadedClientTls, Resumption, TlsConfigError, TlsFailure,
 };
+use crate::transport::{instant_after, tune_tcp};
 
 /// Everything that dialling one target with one set of credentials needs.
 pub(super) struct Dialer {
@@ -104,8 +105,11 @@ impl Dialer {
 
     async fn dial(&self, address: &Address) -> Result<(Connection, Driver), ConnectError> {
         // Before anything is sent: what cannot be used needs no connection to be found out.
-        let protection = self.prepare().await?;
-        let deadline = Instant::now() + self.options.connect_timeout;
+        let deadline = instant_after(self.options.connect_timeout);
+        let protection = timeout_at(deadline, self.prepare()).await.unwrap_or_else(|_| {
+            let sentence = "reading the credentials' files took too long";
+            Err(self.error(ConnectErrorKind::Credentials, sentence, "check the file system"))
+        })?;
         match address {
             Address::Tcp(socket) => {
                 let is_local = socket.ip().to_canonical().is_loopback();
@@ -118,7 +122,7 @@ impl Dialer {
                     return Err(error.at(address));
                 }
                 let io = self.within(deadline, address, TcpStream::connect(socket)).await?;
-                tune(&io);
+                tune_tcp(&io);
                 self.secure(io, address, protection, SecurityLevel::NoSecurity, deadline).await
             }
             #[cfg(unix)]
@@ -172,7 +176,7 @@ impl Dialer {
             }
             Protection::Tls(handshake) => handshake,
         };
-        let limit = deadline.min(Instant::now() + self.options.handshake_timeout);
+        let limit = deadline.min(instant_after(self.options.handshake_timeout));
         let shaken = timeout_at(limit, handshake.run(io))
             .await
             .unwrap_or_else(|_| Err(TlsFailure::timeout(self.options.handshake_timeout)));
@@ -225,7 +229,7 @@ impl Dialer {
                 tracing::debug!(%error, "a connection ended");
             }
         }));
-        let limit = deadline.min(Instant::now() + self.options.handshake_timeout);
+        let limit = deadline.min(instant_after(self.options.handshake_timeout));
         let first = timeout_at(limit, first_word.wait()).await;
         let outcome = self.judge(first.ok(), handshake);
         if handshake.is_some() {
@@ -377,18 +381,4 @@ impl Dialer {
     fn count(&self, result: HandshakeResult) {
         self.options.counters.count(result, Resumption::FullHandshake);
     }
-}
-
-/// No delay for small messages, and a dead peer is noticed: after 30 s of silence TCP asks, and
-/// on Linux data that nobody acknowledges for 20 s ends the connection.
-fn tune(io: &TcpStream) {
-    // None of these is worth failing a connection for.
-    let _ = io.set_nodelay(true);
-    let socket = socket2::SockRef::from(io);
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(30))
-        .with_interval(Duration::from_secs(10));
-    let _ = socket.set_tcp_keepalive(&keepalive);
-    #[cfg(target_os = "linux")]
-    let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(20)));
 }

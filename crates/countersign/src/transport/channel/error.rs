@@ -90,6 +90,10 @@ pub enum ConnectErrorKind {
     SettingsTimeout,
     /// The server's first words were to go away.
     GoAway,
+    /// A task of the channel ended badly, for instance by a panic of a custom resolver.
+    Broken,
+    /// A call was made outside of a tokio runtime.
+    NoRuntime,
 }
 
 impl ConnectErrorKind {
@@ -136,15 +140,19 @@ impl ConnectErrorKind {
             Self::ClosedBeforeSettings => "HTTP2_CLOSED_EARLY",
             Self::SettingsTimeout => "HTTP2_TIMEOUT",
             Self::GoAway => "HTTP2_GO_AWAY",
+            Self::Broken => "CHANNEL_BROKEN",
+            Self::NoRuntime => "NO_RUNTIME",
         }
     }
 
     /// How far connecting came.
     pub fn stage(self) -> ConnectStage {
         match self {
-            Self::InvalidTarget | Self::SchemeMismatch | Self::Credentials => {
-                ConnectStage::Configure
-            }
+            Self::InvalidTarget
+            | Self::SchemeMismatch
+            | Self::Credentials
+            | Self::Broken
+            | Self::NoRuntime => ConnectStage::Configure,
             Self::ResolveFailed | Self::NoAddresses => ConnectStage::Resolve,
             Self::Refused | Self::Unreachable | Self::DialTimeout | Self::NotLocal => {
                 ConnectStage::Dial
@@ -168,6 +176,7 @@ impl ConnectErrorKind {
             | Self::Credentials
             | Self::NotLocal
             | Self::ServerSpeaksTls
+            | Self::NoRuntime
             | Self::NotHttp2 => true,
             Self::Tls(kind) => !matches!(
                 kind,
@@ -185,6 +194,7 @@ impl ConnectErrorKind {
             | Self::DialTimeout
             | Self::ClosedBeforeSettings
             | Self::SettingsTimeout
+            | Self::Broken
             | Self::GoAway => false,
         }
     }
@@ -324,16 +334,14 @@ pub enum CallError {
     },
     /// The connection protects less than the call credentials need. They were not asked.
     #[error(
-        "cannot send secure credentials on an insecure connection: its level is {have}, and \
-         {credentials} need {need}"
+        "cannot send secure credentials on an insecure connection: its level is {have}, and the \
+         credentials need {need}"
     )]
     Insecure {
         /// The connection's level.
         have: SecurityLevel,
         /// The least that the credentials need.
         need: SecurityLevel,
-        /// Which credentials, as they print themselves.
-        credentials: String,
     },
     /// The call credentials have nothing to send.
     #[error("call credentials are not to be had: {0}")]

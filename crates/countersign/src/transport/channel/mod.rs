@@ -123,9 +123,10 @@ impl Channel {
             match pool.pick() {
                 Pick::Ready(_) => return Ok(()),
                 Pick::Failed { error, .. } => return Err(error),
-                // The pool holds the other end.
-                Pick::Wait { .. } => drop(changes.changed().await),
+                // Not held meanwhile: when it is replaced its tasks end, and with them the wait.
+                Pick::Wait { .. } => drop(pool),
             }
+            let _ = changes.changed().await;
         }
     }
 

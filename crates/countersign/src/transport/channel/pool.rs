@@ -3,6 +3,7 @@
 //! Driven by calls: nothing runs while there are none. A pool owns its resolver and dial tasks,
 //! and dropping it ends them; connections that still carry calls finish them first.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -63,7 +64,7 @@ struct Failures {
 
 /// One connection, to any of its addresses.
 struct Slot {
-    addresses: Vec<Address>,
+    addresses: Mutex<Vec<Address>>,
     state: Mutex<SlotState>,
 }
 
@@ -107,6 +108,15 @@ impl Pool {
 
     /// A connection for a call, and a push for everything that is not connected.
     pub(super) fn pick(self: &Arc<Self>) -> Pick {
+        // Asked before anything is locked: what follows spawns.
+        if tokio::runtime::Handle::try_current().is_err() {
+            let error = self.dialer.error(
+                ConnectErrorKind::NoRuntime,
+                "there is no tokio runtime to connect in",
+                "make the call inside of one",
+            );
+            return Pick::Failed { error, until: Instant::now() + RESOLVE_AGAIN_AFTER };
+        }
         let mut state = self.state.lock().expect("never poisoned");
         self.resolve_if_needed(&mut state);
         let slots = &state.slots;
@@ -152,7 +162,16 @@ impl Pool {
         let now = Instant::now();
         let before = match &state.resolution {
             Resolution::Never => Failures::default(),
-            Resolution::Running { .. } => return,
+            Resolution::Running { _task, before } => {
+                if !_task.is_finished() {
+                    return;
+                }
+                // It panicked, or its runtime is gone.
+                let failures = before.count.saturating_add(1);
+                let until = now + self.dialer.options.backoff.random_delay(failures);
+                state.resolution = Resolution::Failed { error: self.broken(), until, failures };
+                return;
+            }
             Resolution::Failed { error, until, failures } if now >= *until => {
                 Failures { count: *failures, last: Some(error.clone()) }
             }
@@ -177,7 +196,9 @@ impl Pool {
         };
         self.signals.stale.store(false, Ordering::Relaxed);
         let (pool, dialer) = (Arc::downgrade(self), Arc::clone(&self.dialer));
+        let news = News(Arc::clone(&self.signals));
         let task = tokio::spawn(async move {
+            let _news = news;
             let limit = dialer.options.connect_timeout;
             let (resolver, name) = (Arc::clone(&dialer.options.resolver), host.clone());
             // It may be foreign code. In a task of its own, so that a panic is an answer too.
@@ -214,6 +235,14 @@ impl Pool {
         state.resolution = Resolution::Running { _task: AbortOnDropHandle::new(task), before };
     }
 
+    fn broken(&self) -> ConnectError {
+        self.dialer.error(
+            ConnectErrorKind::Broken,
+            "a task of the channel ended badly",
+            "the log has the panic, if there was one; or its runtime is gone",
+        )
+    }
+
     fn resolved(&self, outcome: Result<Vec<Address>, ConnectError>) {
         let mut state = self.state.lock().expect("never poisoned");
         let failures = match &state.resolution {
@@ -243,26 +272,52 @@ impl Pool {
 
     /// Slots for these addresses; known ones keep their connections.
     fn slots(&self, mut addresses: Vec<Address>, known: &[Arc<Slot>]) -> Vec<Arc<Slot>> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         addresses.retain(|address| seen.insert(address.clone()));
         let groups: Vec<Vec<Address>> = match self.dialer.options.balancing {
             Balancing::PickFirst => vec![addresses],
             Balancing::RoundRobin => addresses.into_iter().map(|address| vec![address]).collect(),
         };
-        let reuse =
-            |group: &[Address]| known.iter().find(|slot| slot.addresses == group).map(Arc::clone);
-        groups
-            .into_iter()
-            .map(|group| {
-                reuse(&group).unwrap_or_else(|| {
-                    Arc::new(Slot { addresses: group, state: Mutex::new(SlotState::Idle) })
-                })
-            })
-            .collect()
+        let slot = |group: Vec<Address>| {
+            let same = known.iter().find(|slot| slot.goes_on_with(&group));
+            same.map_or_else(|| Slot::new(group.clone()), Arc::clone)
+        };
+        groups.into_iter().map(slot).collect()
+    }
+}
+
+/// Tells the pool's callers to look again, however a task ends.
+struct News(Arc<Signals>);
+
+impl Drop for News {
+    fn drop(&mut self) {
+        self.0.changed.send_replace(());
     }
 }
 
 impl Slot {
+    fn new(addresses: Vec<Address>) -> Arc<Self> {
+        Arc::new(Self { addresses: Mutex::new(addresses), state: Mutex::new(SlotState::Idle) })
+    }
+
+    /// Takes these addresses over if they are its own in whatever order, as name servers give
+    /// them, or if its connection goes to one of them.
+    fn goes_on_with(&self, addresses: &[Address]) -> bool {
+        let state = self.state.lock().expect("never poisoned");
+        let is_connected = match &*state {
+            SlotState::Ready { connection, .. } if connection.is_usable() => {
+                addresses.iter().any(|address| address.to_string() == connection.address)
+            }
+            _ => false,
+        };
+        let mut own = self.addresses.lock().expect("never poisoned");
+        let is_same = own.len() == addresses.len() && addresses.iter().all(|one| own.contains(one));
+        if is_connected || is_same {
+            *own = addresses.to_vec();
+        }
+        is_connected || is_same
+    }
+
     /// What it has; an idle one, and a failed one whose time has come, begins to dial.
     fn poke(self: &Arc<Self>, pool: &Pool) -> Pick {
         let mut state = self.state.lock().expect("never poisoned");
@@ -286,8 +341,15 @@ impl Slot {
                     false => Failures::default(),
                 }
             }
-            SlotState::Connecting { before, .. } => {
+            SlotState::Connecting { _task, before } if !_task.is_finished() => {
                 return Pick::Wait { last: before.last.clone() };
+            }
+            SlotState::Connecting { before, .. } => {
+                // It panicked, or its runtime is gone.
+                let (error, failures) = (pool.broken(), before.count.saturating_add(1));
+                let until = Instant::now() + pool.dialer.options.backoff.random_delay(failures);
+                *state = SlotState::Failed { error: error.clone(), until, failures };
+                return Pick::Failed { error, until };
             }
             SlotState::Failed { error, until, .. } if Instant::now() < *until => {
                 return Pick::Failed { error: error.clone(), until: *until };
@@ -300,9 +362,9 @@ impl Slot {
         let last = before.last.clone();
         let task = tokio::spawn(dial(
             Arc::downgrade(self),
-            self.addresses.clone(),
+            self.addresses.lock().expect("never poisoned").clone(),
             Arc::clone(&pool.dialer),
-            Arc::clone(&pool.signals),
+            News(Arc::clone(&pool.signals)),
         ));
         *state = SlotState::Connecting { _task: AbortOnDropHandle::new(task), before };
         Pick::Wait { last }
@@ -327,12 +389,7 @@ impl Slot {
 
 /// Dials for a slot, and then watches over the connection until it takes no new calls. Holds
 /// the slot only weakly, so that a dropped pool ends it.
-async fn dial(
-    slot: Weak<Slot>,
-    addresses: Vec<Address>,
-    dialer: Arc<Dialer>,
-    signals: Arc<Signals>,
-) {
+async fn dial(slot: Weak<Slot>, addresses: Vec<Address>, dialer: Arc<Dialer>, news: News) {
     let outcome = dialer.dial_any(&addresses).await;
     let Some(owner) = slot.upgrade() else { return };
     let driver = match outcome {
@@ -340,16 +397,16 @@ async fn dial(
             let failures = owner.failures().saturating_add(1);
             tracing::debug!(code = error.code(), %error, failures, "a connection was not made");
             let until = Instant::now() + dialer.options.backoff.random_delay(failures);
-            signals.stale.store(true, Ordering::Relaxed);
+            news.0.stale.store(true, Ordering::Relaxed);
             owner.dialled(SlotState::Failed { error, until, failures });
-            signals.changed.send_replace(());
+            news.0.changed.send_replace(());
             return;
         }
         Ok((connection, driver)) => {
             let connection = Arc::new(connection);
             let watched = Arc::downgrade(&connection);
             owner.dialled(SlotState::Ready { connection, failures: owner.failures() });
-            signals.changed.send_replace(());
+            news.0.changed.send_replace(());
             (watched, driver)
         }
     };
@@ -357,7 +414,7 @@ async fn dial(
     drop(dialer);
     let (connection, driver) = driver;
     driver.until_retired().await;
-    signals.stale.store(true, Ordering::Relaxed);
+    news.0.stale.store(true, Ordering::Relaxed);
     if let (Some(slot), Some(connection)) = (slot.upgrade(), connection.upgrade()) {
         connection.retire();
         let mut state = slot.state.lock().expect("never poisoned");
@@ -368,5 +425,5 @@ async fn dial(
             *state = SlotState::Idle;
         }
     }
-    signals.changed.send_replace(());
+    news.0.changed.send_replace(());
 }

@@ -3,6 +3,10 @@ use std::sync::Arc;
 use crate::credentials::CallCredentials;
 
 /// What a request may ask of the [`Channel`](crate::Channel) that sends it.
+///
+/// An `authorization` that is put into the metadata by hand is sent as it is, whatever the
+/// connection: only credentials that are given to the channel or the call are held back from
+/// connections that do not protect them.
 pub trait ClientRequestExt: Sized {
     /// Uses these call credentials *instead of* the channel's.
     ///
@@ -17,6 +21,9 @@ pub trait ClientRequestExt: Sized {
 
     /// Addresses the call to another `:authority` than the target's. The server's certificate
     /// has to vouch for it, or the call fails with `UNAVAILABLE` and is not sent (gRFC A81).
+    ///
+    /// The channel's call credentials are for the channel's authority: this call carries those
+    /// of [`call_credentials`](Self::call_credentials), or none.
     #[must_use]
     fn authority(self, authority: impl Into<String>) -> Self;
 }

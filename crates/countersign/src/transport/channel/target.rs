@@ -93,8 +93,9 @@ impl Target {
                 Some(_) => return Err(invalid("after unix:// the path is absolute")),
                 None => rest,
             };
-            if path.is_empty() {
-                return Err(invalid("the path is empty"));
+            // An abstract socket has no owner and no permissions.
+            if path.is_empty() || path.contains('\0') {
+                return Err(invalid("the path is empty, or not a path"));
             }
             return Ok(Self {
                 text: text.to_owned(),
@@ -209,6 +210,7 @@ mod tests {
             "https://host:0",
             "unix:",
             "unix://relative",
+            "unix:\0abstract",
             "ipv4:[::1]:1",
             "ipv6:127.0.0.1:1",
             "ipv4:",

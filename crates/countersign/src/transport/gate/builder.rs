@@ -4,6 +4,7 @@ use super::denial::Challenge;
 use super::service::{Gate, Inner};
 use crate::authentication::{Authenticator, EvidenceKinds};
 use crate::authorization::{RuleSet, Rules, RulesError};
+use crate::transport::warnings::Warnings;
 
 /// Makes a [`Gate`].
 #[derive(Debug)]
@@ -93,7 +94,8 @@ impl GateBuilder {
             .iter()
             .fold(EvidenceKinds::default(), |kinds, one| kinds.or(one.reads()));
         let challenge = Challenge::new(&self.authenticators, &self.realm);
-        Ok(Gate::new(Inner { authenticators: self.authenticators, rules, reads, challenge }))
+        let (authenticators, warnings) = (self.authenticators, Warnings::new());
+        Ok(Gate::new(Inner { authenticators, rules, reads, challenge, warnings }))
     }
 }
 

@@ -8,7 +8,7 @@ use tower_service::Service;
 use crate::authentication::Authenticated;
 use crate::authorization::Permit;
 use crate::identity::{PeerIdentity, Principal};
-use crate::transport::server::ConnectionInfo;
+use crate::transport::server::{ConnectionInfo, connection_info};
 
 /// What the gate found out about a call that it let pass. In the request's extensions.
 ///
@@ -85,8 +85,7 @@ impl<T> ServerRequestExt for tonic::Request<T> {
     }
 
     fn peer_identity(&self) -> Result<&PeerIdentity, Status> {
-        self.extensions()
-            .get::<ConnectionInfo>()
+        connection_info(self.extensions())
             .map(ConnectionInfo::peer)
             .ok_or_else(|| Status::internal("the connection has no peer identity"))
     }
@@ -129,9 +128,11 @@ where
     }
 }
 
-/// tonic puts the listener's own type into a request and nothing else.
+/// tonic puts the listener's own type into a request and nothing else. Whoever comes so far is
+/// no stranger any more.
 pub(super) fn put_tonics_own(extensions: &mut http::Extensions) {
-    if let Some(info) = extensions.get::<ConnectionInfo>().cloned() {
+    if let Some(info) = connection_info(extensions).cloned() {
+        info.mark_known();
         info.put_tonics_own_into(extensions);
     }
 }

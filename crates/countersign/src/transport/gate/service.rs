@@ -15,10 +15,11 @@ use super::denial::{self, Challenge, DecisionId, shortened};
 use crate::authentication::{
     Authenticated, AuthenticationError, Authenticator, Evidence, EvidenceKinds, Malformed, Reason,
 };
-use crate::authorization::{Access, RuleSet};
+use crate::authorization::{Access, Denied, Rule, RuleSet};
 use crate::credentials::ApiKey;
 use crate::identity::{MethodPath, PeerIdentity};
-use crate::transport::server::ConnectionInfo;
+use crate::transport::server::connection_info;
+use crate::transport::warnings::Warnings;
 
 /// Stands in front of a whole server and lets through what a rule allows.
 ///
@@ -36,6 +37,8 @@ pub(super) struct Inner {
     pub(super) rules: RuleSet,
     pub(super) reads: EvidenceKinds,
     pub(super) challenge: Challenge,
+    /// For refusals of callers whom nobody knows.
+    pub(super) warnings: Warnings,
 }
 
 impl Gate {
@@ -98,7 +101,8 @@ impl Inner {
         headers: &HeaderMap,
         peer: &PeerIdentity,
     ) -> Option<Result<AuthContext, Refusal>> {
-        if let Some(pass) = self.pass_public(path) {
+        let rule = self.rules.find(path);
+        if let Some(pass) = rule.and_then(pass_public) {
             return Some(Ok(pass));
         }
         let evidence = match self.read(headers, peer) {
@@ -107,7 +111,7 @@ impl Inner {
         };
         match self.prove_now(&evidence) {
             Ok(Proven::NotNow) => None,
-            Ok(Proven::Callers(callers)) => Some(self.authorize(path, callers)),
+            Ok(Proven::Callers(callers)) => Some(authorize(rule, callers)),
             Err(error) => Some(Err(Refusal::evidence(&error))),
         }
     }
@@ -126,16 +130,10 @@ impl Inner {
                 Some(outcome) => outcome,
                 None => authenticator.authenticate(&evidence).await,
             };
-            judged.add(authenticator.reads(), &evidence, outcome);
+            judged.add(&**authenticator, &evidence, outcome);
         }
         let callers = judged.callers().map_err(|error| Refusal::evidence(&error))?;
-        self.authorize(path, callers)
-    }
-
-    /// A public method's evidence is not looked at.
-    fn pass_public(&self, path: &MethodPath<'_>) -> Option<AuthContext> {
-        let rule = self.rules.find(path).filter(|rule| rule.access == Access::Public)?;
-        rule.authorize(&[]).ok().map(|permit| AuthContext::new(permit, Vec::new()))
+        authorize(self.rules.find(path), callers)
     }
 
     fn read<'a>(
@@ -155,37 +153,11 @@ impl Inner {
         let mut judged = Judged::default();
         for authenticator in &self.authenticators {
             match authenticator.authenticate_now(evidence) {
-                Some(outcome) => judged.add(authenticator.reads(), evidence, outcome),
+                Some(outcome) => judged.add(&**authenticator, evidence, outcome),
                 None => return Ok(Proven::NotNow),
             }
         }
         judged.callers().map(Proven::Callers)
-    }
-
-    fn authorize(
-        &self,
-        path: &MethodPath<'_>,
-        callers: Vec<Authenticated>,
-    ) -> Result<AuthContext, Refusal> {
-        let denied = match self.rules.find(path) {
-            Some(rule) => match rule.authorize(&callers) {
-                Ok(permit) => return Ok(AuthContext::new(permit, callers)),
-                Err(denied) => denied,
-            },
-            None => Default::default(),
-        };
-        // Whoever is nobody is told the same of every method, there or not.
-        let (reason, detail) = match (callers.first(), denied.rule()) {
-            (None, _) => (Reason::CredentialsMissing, "no credential was presented"),
-            (Some(_), Some(_)) => (Reason::PolicyDenied, "the rule does not allow this caller"),
-            (Some(_), None) => (Reason::PolicyDenied, "the method has no rule"),
-        };
-        Err(Refusal {
-            reason,
-            detail: detail.to_owned(),
-            rule: denied.rule().map(str::to_owned),
-            caller: callers.first().map(|caller| caller.principal().name().to_owned()),
-        })
     }
 
     /// A credential that somebody reads never reaches a handler.
@@ -207,18 +179,63 @@ impl Inner {
         refusal: &Refusal,
     ) -> Response<B> {
         let decision = DecisionId::random();
-        tracing::info!(
-            %decision,
-            method = %shortened(path),
-            peer = %peer.address(),
-            reason = %refusal.reason,
-            rule = refusal.rule.as_deref(),
-            caller = refusal.caller.as_deref().map(shortened),
-            detail = %shortened(&refusal.detail),
-            "a call was refused"
-        );
+        // Strangers may come as often as they like; their refusals are told as often as we like.
+        let told = match refusal.caller {
+            Some(_) => Some(0),
+            None => self.warnings.allow(),
+        };
+        macro_rules! tell {
+            ($level:ident) => {
+                tracing::$level!(
+                    %decision,
+                    method = %shortened(path),
+                    peer = %peer.address(),
+                    reason = %refusal.reason,
+                    rule = refusal.rule.as_deref(),
+                    caller = refusal.caller.as_deref().map(shortened),
+                    detail = %shortened(&refusal.detail),
+                    withheld = told.unwrap_or(0),
+                    "a call was refused"
+                )
+            };
+        }
+        match told {
+            Some(_) => tell!(info),
+            None => tell!(debug),
+        }
         denial::response(headers, refusal.reason, &self.challenge, decision)
     }
+}
+
+/// A public method's evidence is not looked at.
+fn pass_public(rule: &Arc<Rule>) -> Option<AuthContext> {
+    if rule.access != Access::Public {
+        return None;
+    }
+    rule.authorize(&[]).ok().map(|permit| AuthContext::new(permit, Vec::new()))
+}
+
+fn authorize(
+    rule: Option<&Arc<Rule>>,
+    callers: Vec<Authenticated>,
+) -> Result<AuthContext, Refusal> {
+    let denied = match rule.map(|rule| rule.authorize(&callers)) {
+        Some(Ok(permit)) => return Ok(AuthContext::new(permit, callers)),
+        Some(Err(denied)) => denied,
+        None => Denied::default(),
+    };
+    // Whoever is nobody is told the same of every method, there or not.
+    let (reason, detail) = match (callers.first(), denied.rule()) {
+        (None, _) => (Reason::CredentialsMissing, "no credential was presented"),
+        (Some(_), Some(_)) => (Reason::PolicyDenied, "the rule does not allow this caller"),
+        (Some(_), None) => (Reason::PolicyDenied, "the method has no rule"),
+    };
+    Err(Refusal {
+        reason,
+        detail: detail.to_owned(),
+        rule: denied.rule().map(str::to_owned),
+        caller: callers.first().map(|caller| caller.principal().name().to_owned()),
+    })
 }
 
 /// Outcomes so far.
@@ -237,11 +254,22 @@ struct Judged {
 impl Judged {
     fn add(
         &mut self,
-        reads: EvidenceKinds,
+        authenticator: &dyn Authenticator,
         evidence: &Evidence<'_>,
         outcome: Result<Option<Authenticated>, AuthenticationError>,
     ) {
-        let about_call = evidence.call().is_read_by(reads);
+        let about_call = evidence.call().is_read_by(authenticator.reads());
+        // Rules ask for authenticators by name: none may vouch in another's.
+        let outcome = outcome.and_then(|caller| match caller {
+            Some(caller) if caller.principal().authenticator() != authenticator.name() => {
+                Err(AuthenticationError::unavailable(format!(
+                    "the authenticator {:?} vouches in the name of {:?}",
+                    authenticator.name(),
+                    caller.principal().authenticator()
+                )))
+            }
+            caller => Ok(caller),
+        });
         match outcome {
             Ok(Some(caller)) if about_call => self.by_call.push(caller),
             Ok(Some(caller)) => self.by_connection.push(caller),
@@ -285,7 +313,14 @@ fn keep_worse(known: &mut Option<AuthenticationError>, error: AuthenticationErro
 
 impl Refusal {
     fn evidence(error: &AuthenticationError) -> Self {
-        Self { reason: error.reason(), detail: error.to_string(), rule: None, caller: None }
+        let mut detail = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            detail.push_str(": ");
+            detail.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        Self { reason: error.reason(), detail, rule: None, caller: None }
     }
 }
 
@@ -305,7 +340,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let known = request.extensions().get::<ConnectionInfo>().map(|info| info.peer().clone());
+        let known = connection_info(request.extensions()).map(|info| info.peer().clone());
         let peer = known.unwrap_or_else(PeerIdentity::unknown);
         let decision = match canonical(&request) {
             None => return GateFuture::refused(denial::not_canonical(request.headers())),
@@ -328,7 +363,7 @@ where
                 let gate = Arc::clone(&self.gate);
                 let future = Box::pin(async move {
                     // Parts and not the request: a body need not be shared between threads.
-                    let (mut parts, body) = request.into_parts();
+                    let (parts, body) = request.into_parts();
                     let path = parts.uri.path();
                     let decision = match MethodPath::parse(path) {
                         Ok(method) => gate.decide(&method, &parts.headers, &peer).await,
@@ -336,7 +371,6 @@ where
                     };
                     match decision {
                         Ok(context) => {
-                            put_tonics_own(&mut parts.extensions);
                             let mut request = Request::from_parts(parts, body);
                             admit(&gate, &mut request, context);
                             Ok(inner.call(request))

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
@@ -21,6 +22,10 @@ struct State {
     next: u64,
     /// By number, so that the first is the oldest.
     pending: BTreeMap<u64, Pending>,
+    /// Connections that were let in and on which no call was let through yet, oldest first.
+    strangers: BTreeMap<u64, oneshot::Sender<()>>,
+    /// Whether a call was ever let through: something tells strangers from others.
+    tells: bool,
     addresses: HashMap<Source, PerAddress>,
 }
 
@@ -65,6 +70,27 @@ pub(super) enum Full {
 pub(super) struct Place {
     budget: Arc<Budget>,
     source: Option<Source>,
+    number: u64,
+}
+
+/// How a connection that was let in is known here: as a stranger's, until a call of its was let
+/// through.
+#[derive(Debug)]
+pub(super) struct Standing {
+    budget: Arc<Budget>,
+    number: u64,
+    known: AtomicBool,
+}
+
+impl Standing {
+    /// A call was let through: the connection keeps its place from now on.
+    pub(super) fn mark_known(&self) {
+        if !self.known.swap(true, Ordering::Relaxed) {
+            let mut state = self.budget.state.lock().expect("never poisoned");
+            state.tells = true;
+            state.strangers.remove(&self.number);
+        }
+    }
 }
 
 /// A place among the pending handshakes; given back when dropped.
@@ -85,13 +111,18 @@ impl Budget {
     }
 
     /// Lets a connection in, or says which limit is reached. A handshake too many cuts the
-    /// oldest one, of its own address if that is the limit reached.
+    /// oldest one, of its own address if that is the limit reached. A connection too many cuts
+    /// the oldest on which no call was ever let through; if there is none, it is kept out.
     pub(super) fn admit(self: &Arc<Self>, source: Option<IpAddr>) -> Result<(Place, Turn), Full> {
         let source = source.map(Source::of);
         let mut guard = self.state.lock().expect("never poisoned");
         let state = &mut *guard;
         if state.open >= self.limits.max_connections {
-            return Err(Full::Connections);
+            // Where nothing marks connections all of them look like strangers'.
+            let oldest = if state.tells { state.strangers.pop_first() } else { None };
+            let (_, cut) = oldest.ok_or(Full::Connections)?;
+            // It may be at its end already.
+            let _ = cut.send(());
         }
         if let Some(source) = source {
             let mine = state.addresses.get(&source);
@@ -122,7 +153,7 @@ impl Budget {
         state.pending.insert(number, Pending { source, _cut: cut });
         drop(guard);
         Ok((
-            Place { budget: Arc::clone(self), source },
+            Place { budget: Arc::clone(self), source, number },
             Turn { budget: Arc::clone(self), number, cut: is_cut },
         ))
     }
@@ -154,6 +185,19 @@ impl State {
     }
 }
 
+impl Place {
+    /// The handshake is done. The receiver hears when the connection has to make room, and is
+    /// dropped on when it keeps its place.
+    pub(super) fn let_in(&self) -> (Standing, oneshot::Receiver<()>) {
+        let (cut, is_cut) = oneshot::channel();
+        let mut state = self.budget.state.lock().expect("never poisoned");
+        state.strangers.insert(self.number, cut);
+        drop(state);
+        let budget = Arc::clone(&self.budget);
+        (Standing { budget, number: self.number, known: AtomicBool::new(false) }, is_cut)
+    }
+}
+
 impl Turn {
     /// Waits until the handshake has to make room for another.
     pub(super) async fn cut(&mut self) {
@@ -172,6 +216,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.budget.state.lock().expect("never poisoned");
         state.open -= 1;
+        state.strangers.remove(&self.number);
         if let Some(source) = self.source {
             if let Some(mine) = state.addresses.get_mut(&source) {
                 mine.open -= 1;
@@ -224,6 +269,20 @@ mod tests {
         assert_eq!(budget.admit(ip(3)).err(), Some(Full::Connections));
         drop(first);
         budget.admit(ip(3)).expect("room again");
+    }
+
+    #[test]
+    fn a_stranger_makes_room_and_a_known_connection_does_not() {
+        let budget = Budget::new(ServerLimits::default().max_connections(2));
+        let (known, _) = budget.admit(ip(1)).expect("the first");
+        let (stranger, _) = budget.admit(ip(2)).expect("the second");
+        let (standing, mut cut_known) = known.let_in();
+        let (_standing, mut cut_stranger) = stranger.let_in();
+        assert!(budget.admit(ip(3)).is_err(), "nothing tells strangers from others yet");
+        standing.mark_known();
+        let _third = budget.admit(ip(3)).expect("the stranger made room");
+        assert!(cut_stranger.try_recv().is_ok() && cut_known.try_recv().is_err());
+        assert_eq!(budget.admit(ip(4)).err(), Some(Full::Connections), "only known ones are left");
     }
 
     #[test]

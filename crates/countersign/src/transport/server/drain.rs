@@ -3,8 +3,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
+
+use crate::transport::instant_after;
 
 /// Ends a listener's connections in time.
 ///
@@ -18,7 +20,7 @@ use tokio::time::Instant;
 /// # let stop = std::future::pending();
 /// let incoming = credentials.bind("127.0.0.1:8443").await?;
 /// let shutdown = incoming.drain().after(stop, Duration::from_secs(30));
-/// tonic::transport::Server::builder()
+/// countersign::server_builder()
 ///     .add_routes(greeter)
 ///     .serve_with_incoming_shutdown(incoming, shutdown)
 ///     .await?;
@@ -54,17 +56,25 @@ impl Drain {
     /// Cuts every connection of the listener that is still open after `grace`. A later call can
     /// only bring the end nearer.
     pub fn start(&self, grace: Duration) {
-        let deadline = Instant::now() + grace;
+        let deadline = instant_after(grace);
         self.deadline.send_modify(|known| {
             *known = Some(known.map_or(deadline, |known| known.min(deadline)));
         });
     }
 
-    /// For a connection, to know when it has to end.
-    pub(super) fn over(&self) -> Over {
+    /// For a connection, to know when it has to end: when it is drained, at `latest`, or when
+    /// `room` says that it has to make room.
+    pub(super) fn over(&self, latest: Option<Instant>, room: oneshot::Receiver<()>) -> Over {
         let mut changes = self.deadline.subscribe();
         let known = *changes.borrow_and_update();
-        Over { known, changes, wait: Box::pin(over(self.deadline.subscribe())) }
+        let drained = over(self.deadline.subscribe());
+        let wait = Box::pin(async move {
+            match latest {
+                Some(latest) => drop(tokio::time::timeout_at(latest, drained).await),
+                None => drained.await,
+            }
+        });
+        Over { known, changes, wait, latest, room: Some(room) }
     }
 }
 
@@ -73,20 +83,36 @@ pub(super) struct Over {
     known: Option<Instant>,
     changes: watch::Receiver<Option<Instant>>,
     wait: Pin<Box<dyn Future<Output = ()> + Send>>,
+    latest: Option<Instant>,
+    room: Option<oneshot::Receiver<()>>,
 }
 
 impl Over {
-    /// Whether it has to end now. One atomic load as long as nothing is drained.
+    /// Whether it has to end now. A few atomic loads as long as nothing is drained.
     pub(super) fn is_due(&mut self) -> bool {
         // An error means that there will be no more changes; the last one counts.
         if self.changes.has_changed().unwrap_or(true) {
             self.known = *self.changes.borrow_and_update();
         }
-        self.known.is_some_and(|at| at <= Instant::now())
+        match self.room.as_mut().map(oneshot::Receiver::try_recv) {
+            Some(Ok(())) => return true,
+            // Dropped without a word: it keeps its place from now on.
+            Some(Err(oneshot::error::TryRecvError::Closed)) => self.room = None,
+            Some(Err(oneshot::error::TryRecvError::Empty)) | None => {}
+        }
+        let ends = [self.known, self.latest];
+        ends.into_iter().flatten().min().is_some_and(|at| at <= Instant::now())
     }
 
     /// Ready when it has to end. Only the last task that asked is woken.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(room) = &mut self.room {
+            match Pin::new(room).poll(cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(()),
+                Poll::Ready(Err(_)) => self.room = None,
+                Poll::Pending => {}
+            }
+        }
         self.wait.as_mut().poll(cx)
     }
 }

@@ -2,34 +2,46 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server::Connected;
+use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use super::answer::{Notice, PREFACE, Spoken, linger, refuse};
 use super::budget::{Place, Turn};
 use super::drain::Drain;
-use super::io::{ConnectionInfo, Io, ServerIo, Socket};
+use super::io::{ConnectionInfo, Io, ServerIo, Socket, TlsConnectInfo};
 use super::rewind::Rewind;
-use super::warnings::Warnings;
 use crate::credentials::ServerSecurity;
 use crate::identity::{PeerAddress, PeerIdentity, SecurityLevel};
 use crate::tls::{
     Alpn, HandshakeCounters, HandshakeResult, LoadedServerTls, Resumption, TlsFailure,
     explain_to_server, peer_certificate, tls_facts,
 };
+use crate::transport::instant_after;
+use crate::transport::warnings::Warnings;
 
 /// What every handshake of a listener shares.
 pub(super) struct Door {
     pub(super) security: ServerSecurity,
     pub(super) http1: bool,
-    pub(super) timeout: std::time::Duration,
+    pub(super) timeout: Duration,
     pub(super) counters: HandshakeCounters,
     pub(super) warnings: Warnings,
     pub(super) drain: Drain,
+}
+
+/// A connection whose handshake is done.
+struct LetIn {
+    io: Io,
+    peer: PeerIdentity,
+    tcp: TcpConnectInfo,
+    tls: Option<TlsConnectInfo>,
+    /// How long it may last, if its certificate says so.
+    lasts: Option<Duration>,
 }
 
 /// Why a connection is not let in.
@@ -51,7 +63,7 @@ struct TurnedAway;
 
 impl Door {
     /// Lets a connection in, or says why not and hangs up. Takes no longer than the timeout, and
-    /// a second for last words.
+    /// three seconds for last words.
     pub(super) async fn open(
         self: Arc<Self>,
         socket: Socket,
@@ -59,10 +71,13 @@ impl Door {
         mut turn: Turn,
     ) -> Option<ServerIo> {
         let address = socket.peer();
-        let deadline = Instant::now() + self.timeout;
+        let deadline = instant_after(self.timeout);
+        // Whatever a peer that takes nothing makes us wait for, it ends.
+        let last_words = instant_after(self.timeout.saturating_add(Duration::from_secs(3)));
         let shaking = async {
             // Boxed: the state machine is large, and most of a listener's tasks are idle ones.
-            Box::pin(self.shake_hands(socket, &address, deadline)).await
+            let shaking = Box::pin(self.shake_hands(socket, &address, deadline));
+            timeout_at(last_words, shaking).await
         };
         let outcome = tokio::select! {
             outcome = shaking => outcome,
@@ -71,8 +86,11 @@ impl Door {
                 return None;
             }
         };
-        let (io, info) = outcome.ok()?;
-        Some(ServerIo::new(io, info, self.drain.over(), place))
+        let LetIn { io, peer, tcp, tls, lasts } = outcome.ok()?.ok()?;
+        let (standing, room) = place.let_in();
+        let over = self.drain.over(lasts.map(instant_after), room);
+        let info = ConnectionInfo::new(peer, tcp, tls, standing);
+        Some(ServerIo::new(io, info, over, place))
     }
 
     async fn shake_hands(
@@ -80,7 +98,7 @@ impl Door {
         socket: Socket,
         address: &PeerAddress,
         deadline: Instant,
-    ) -> Result<(Io, ConnectionInfo), TurnedAway> {
+    ) -> Result<LetIn, TurnedAway> {
         let mut io = Rewind::new(socket);
         let spoken = match timeout_at(deadline, io.peek(Spoken::ENOUGH)).await {
             Ok(Ok([])) => return Err(self.turn_away(address, &Refused::Silent)),
@@ -97,7 +115,7 @@ impl Door {
                 if let ServerSecurity::Tls(_) = self.security {
                     self.count(HandshakeResult::HandshakeTimeout, false);
                 }
-                let failure = TlsFailure::timeout(self.timeout);
+                let failure = TlsFailure::silent_client(self.timeout);
                 return Err(self.turn_away(address, &Refused::Failed(failure)));
             }
         };
@@ -135,8 +153,8 @@ impl Door {
                 }
                 let local = io.get_ref().local_address();
                 let peer = PeerIdentity::new(address.clone(), local, level, None, None);
-                let info = ConnectionInfo::new(peer, io.connect_info(), None);
-                Ok((Io::Plain(io), info))
+                let tcp = io.connect_info();
+                Ok(LetIn { io: Io::Plain(io), peer, tcp, tls: None, lasts: None })
             }
         }
     }
@@ -152,7 +170,7 @@ impl Door {
         let (failure, io) = match timeout_at(deadline, accept).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err((error, io))) => (explain_to_server(&error, tls.clock.now()), Some(io)),
-            Err(_) => (TlsFailure::timeout(self.timeout), None),
+            Err(_) => (TlsFailure::silent_client(self.timeout), None),
         };
         self.count(failure.kind().result(), false);
         let turned_away = self.turn_away(address, &Refused::Failed(failure));
@@ -169,7 +187,7 @@ impl Door {
         mut stream: TlsStream<Rewind<Socket>>,
         address: &PeerAddress,
         deadline: Instant,
-    ) -> Result<(Io, ConnectionInfo), TurnedAway> {
+    ) -> Result<LetIn, TurnedAway> {
         let connection = stream.get_ref().1;
         let facts = tls_facts(connection, connection.server_name());
         let protocol = connection.alpn_protocol().map(<[u8]>::to_vec);
@@ -195,21 +213,26 @@ impl Door {
         self.count(HandshakeResult::Success, facts.resumed);
         let local = stream.get_ref().0.get_ref().local_address();
         let level = SecurityLevel::PrivacyAndIntegrity;
+        // A connection does not outlive the certificate that speaks for it.
+        let lasts = certificate.as_ref().map(|certificate| {
+            let now = tls.clock.now();
+            certificate.not_after().duration_since(now).unwrap_or_default()
+        });
         let peer = PeerIdentity::new(address.clone(), local, level, Some(facts), certificate);
         let tcp = stream.get_ref().0.connect_info();
-        let info = ConnectionInfo::new(peer, tcp, Some(stream.connect_info()));
+        let tonics_own = stream.connect_info();
         let mut stream = Rewind::new(stream);
         let http1 = match protocol.as_deref() {
             Some(b"http/1.1") => true,
             Some(_) => false,
             None => self.http1,
         };
-        if !http1 {
-            preface(&mut stream, deadline)
-                .await
-                .map_err(|refused| self.turn_away(address, &refused))?;
-        }
-        Ok((Io::Tls(Box::new(stream)), info))
+        let begun = match http1 {
+            false => preface(&mut stream, deadline).await,
+            true => first_bytes(&mut stream, deadline).await,
+        };
+        begun.map_err(|refused| self.turn_away(address, &refused))?;
+        Ok(LetIn { io: Io::Tls(Box::new(stream)), peer, tcp, tls: Some(tonics_own), lasts })
     }
 
     fn count(&self, result: HandshakeResult, resumed: bool) {
@@ -270,6 +293,19 @@ impl Door {
         if let Some(withheld) = self.warnings.allow() {
             tracing::warn!(peer = %address, result, cause, withheld, "a connection was not let in");
         }
+    }
+}
+
+/// Waits for HTTP/1 to begin; what it has to say is the HTTP server's to bound.
+async fn first_bytes<S>(io: &mut Rewind<S>, deadline: Instant) -> Result<(), Refused>
+where
+    S: AsyncRead + Unpin,
+{
+    match timeout_at(deadline, io.peek(Spoken::ENOUGH)).await {
+        Err(_) => Err(Refused::NoPreface(io::ErrorKind::TimedOut.into())),
+        Ok(Err(error)) => Err(Refused::NoPreface(error)),
+        Ok(Ok([])) => Err(Refused::NoPreface(io::ErrorKind::UnexpectedEof.into())),
+        Ok(Ok(_)) => Ok(()),
     }
 }
 

@@ -18,9 +18,10 @@ use super::budget::{Budget, Full};
 use super::drain::Drain;
 use super::handshake::Door;
 use super::io::{ServerIo, Socket};
-use super::warnings::Warnings;
 use crate::credentials::ServerCredentials;
 use crate::tls::HandshakeCounters;
+use crate::transport::tune_tcp;
+use crate::transport::warnings::Warnings;
 
 impl ServerCredentials {
     /// Listens on an address; port 0 is one that the system chooses, see
@@ -66,6 +67,7 @@ impl ServerCredentials {
 /// it closes the listener and cuts every handshake, and connections that were let in go on. The
 /// stream never ends and never yields an error: what keeps a peer out is logged, at most one
 /// warning a second after the first ten, and counted.
+#[must_use = "it does nothing by itself"]
 pub struct Incoming {
     listener: Listener,
     address: Option<SocketAddr>,
@@ -185,8 +187,7 @@ impl Incoming {
 
     fn admit(&mut self, socket: Socket) {
         if let Socket::Tcp(tcp) = &socket {
-            // Small frames are not to wait for each other.
-            let _ = tcp.set_nodelay(true);
+            tune_tcp(tcp);
         }
         let peer = socket.peer();
         match self.budget.admit(peer.ip()) {

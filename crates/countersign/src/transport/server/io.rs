@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use super::budget::Place;
+use super::budget::{Place, Standing};
 use super::drain::Over;
 use super::rewind::Rewind;
 use crate::identity::{PeerAddress, PeerIdentity, UnixPeer};
@@ -135,6 +135,7 @@ struct InfoInner {
     peer: PeerIdentity,
     tcp: TcpConnectInfo,
     tls: Option<TlsConnectInfo>,
+    standing: Standing,
 }
 
 impl ConnectionInfo {
@@ -142,8 +143,14 @@ impl ConnectionInfo {
         peer: PeerIdentity,
         tcp: TcpConnectInfo,
         tls: Option<TlsConnectInfo>,
+        standing: Standing,
     ) -> Self {
-        Self { inner: Arc::new(InfoInner { peer, tcp, tls }) }
+        Self { inner: Arc::new(InfoInner { peer, tcp, tls, standing }) }
+    }
+
+    /// A call that came by it was let through: it does not have to make room for others.
+    pub(crate) fn mark_known(&self) {
+        self.inner.standing.mark_known();
     }
 
     /// Who is at the other end of the connection.
@@ -160,6 +167,17 @@ impl ConnectionInfo {
             extensions.insert(tls.clone());
         }
     }
+}
+
+/// The connection that a request came by, if it is one of our listener's. axum wraps what it
+/// puts into requests.
+pub(crate) fn connection_info(extensions: &http::Extensions) -> Option<&ConnectionInfo> {
+    let info = extensions.get::<ConnectionInfo>();
+    #[cfg(feature = "axum")]
+    let info = info.or_else(|| {
+        extensions.get::<axum::extract::ConnectInfo<ConnectionInfo>>().map(|wrapped| &wrapped.0)
+    });
+    info
 }
 
 impl fmt::Debug for ConnectionInfo {
@@ -206,7 +224,7 @@ impl ServerIo {
     fn or_cut<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         std::task::ready!(self.over.poll(cx));
         self.cut();
-        Poll::Ready(Err(grace_is_over()))
+        Poll::Ready(Err(time_is_over()))
     }
 
     fn cut(&mut self) {
@@ -219,8 +237,8 @@ impl ServerIo {
     }
 }
 
-fn grace_is_over() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "the grace is over")
+fn time_is_over() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the connection had its time")
 }
 
 macro_rules! each_io {
@@ -243,7 +261,7 @@ impl AsyncRead for ServerIo {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.is_cut() {
-            return Poll::Ready(Err(grace_is_over()));
+            return Poll::Ready(Err(time_is_over()));
         }
         match each_io!(this, io => Pin::new(io).poll_read(cx, buf)) {
             Poll::Pending => this.or_cut(cx),
@@ -260,7 +278,7 @@ impl AsyncWrite for ServerIo {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.is_cut() {
-            return Poll::Ready(Err(grace_is_over()));
+            return Poll::Ready(Err(time_is_over()));
         }
         match each_io!(this, io => Pin::new(io).poll_write(cx, buf)) {
             Poll::Pending => this.or_cut(cx),
@@ -271,7 +289,7 @@ impl AsyncWrite for ServerIo {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.is_cut() {
-            return Poll::Ready(Err(grace_is_over()));
+            return Poll::Ready(Err(time_is_over()));
         }
         match each_io!(this, io => Pin::new(io).poll_flush(cx)) {
             Poll::Pending => this.or_cut(cx),
@@ -298,7 +316,7 @@ impl AsyncWrite for ServerIo {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.is_cut() {
-            return Poll::Ready(Err(grace_is_over()));
+            return Poll::Ready(Err(time_is_over()));
         }
         match each_io!(this, io => Pin::new(io).poll_write_vectored(cx, bufs)) {
             Poll::Pending => this.or_cut(cx),

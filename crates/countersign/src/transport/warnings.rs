@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// At most [`BURST`](Self::BURST) warnings at once and one a second afterwards.
 #[derive(Debug)]
-pub(super) struct Warnings {
+pub(crate) struct Warnings {
     state: Mutex<State>,
 }
 
@@ -21,13 +21,13 @@ impl Warnings {
     const BURST: f64 = 10.0;
     const PER_SECOND: f64 = 1.0;
 
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let state = State { left: Self::BURST, at: Instant::now(), withheld: 0 };
         Self { state: Mutex::new(state) }
     }
 
     /// `Some` when a warning may be written: how many were withheld since the last one.
-    pub(super) fn allow(&self) -> Option<u64> {
+    pub(crate) fn allow(&self) -> Option<u64> {
         let mut state = self.state.lock().expect("never poisoned");
         let now = Instant::now();
         let grown = now.duration_since(state.at).as_secs_f64() * Self::PER_SECOND;
