@@ -362,7 +362,7 @@ async fn no_error_about_a_private_key_quotes_it() {
     let mismatch = TlsConfigError::KeyMismatch { certificate: String::new(), key: String::new() };
     assert!(kinds.contains(&std::mem::discriminant(&mismatch)), "all kinds of faults were met");
     Identity::from_pem(other.chain_pem(), &*pem);
-    let _ = ServerCredentials::tls(identity(&other)).build().expect("its own certificate fits");
+    ServerCredentials::tls(identity(&other)).build().expect("its own certificate fits");
 }
 
 /// A greeter behind the gate, over TLS.

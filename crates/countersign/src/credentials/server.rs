@@ -6,7 +6,6 @@ use crate::tls::{HandshakeCounters, Identity, LoadedServerTls, ServerTls, TlsCon
 /// How a server secures its connections, and how much strangers may ask of it.
 ///
 /// One must be chosen; there is no default and no silent plaintext.
-#[must_use = "it does nothing by itself"]
 #[derive(Clone)]
 pub struct ServerCredentials {
     pub(crate) security: ServerSecurity,
@@ -40,12 +39,14 @@ impl ServerCredentials {
     }
 
     /// Bounds what strangers may ask. Default: [`ServerLimits::default`].
+    #[must_use]
     pub fn limits(mut self, limits: ServerLimits) -> Self {
         self.limits = limits;
         self
     }
 
     /// Lets HTTP/1.1 in beside HTTP/2, for gRPC-Web and for axum. Default: HTTP/2 only.
+    #[must_use]
     pub fn allow_http1(mut self) -> Self {
         self.http1 = true;
         if let ServerSecurity::Tls(tls) = &mut self.security {
@@ -56,6 +57,7 @@ impl ServerCredentials {
 
     /// Counts handshakes here. Default: counters of its own, see
     /// [`handshakes`](Self::handshakes).
+    #[must_use]
     pub fn count_handshakes(mut self, counters: HandshakeCounters) -> Self {
         self.counters = counters;
         self
