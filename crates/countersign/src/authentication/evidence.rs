@@ -3,7 +3,7 @@ use std::fmt;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::credentials::ApiKey;
+use crate::credentials::API_KEY;
 use crate::identity::{PeerIdentity, Principal, SecurityLevel};
 
 /// What a caller presented, not yet believed: the connection it came by, and at most one
@@ -108,7 +108,7 @@ impl<'a> Evidence<'a> {
         kinds: EvidenceKinds,
     ) -> Result<Self, Malformed> {
         let authorization = kinds.authorization.then(|| headers.get_all(AUTHORIZATION));
-        let api_key = kinds.api_key.then(|| headers.get_all(ApiKey::DEFAULT_KEY));
+        let api_key = kinds.api_key.then(|| headers.get_all(&API_KEY));
         let mut values = authorization
             .into_iter()
             .flatten()

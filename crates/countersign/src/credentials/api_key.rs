@@ -8,6 +8,9 @@ use super::{
 };
 use crate::secret::Secret;
 
+/// [`ApiKey::DEFAULT_KEY`], parsed once.
+pub(crate) static API_KEY: HeaderName = HeaderName::from_static(ApiKey::DEFAULT_KEY);
+
 /// Sends an API key with every call, as `x-api-key` unless another key is named.
 ///
 /// Never below [`SecurityLevel::PrivacyAndIntegrity`](crate::SecurityLevel).
@@ -34,7 +37,7 @@ impl ApiKey {
         }
         let mut value = HeaderValue::from_str(text).expect("visible ASCII");
         value.set_sensitive(true);
-        Ok(Self { name: HeaderName::from_static(Self::DEFAULT_KEY), value })
+        Ok(Self { name: API_KEY.clone(), value })
     }
 
     /// Sends it under another metadata key.

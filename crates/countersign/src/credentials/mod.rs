@@ -20,5 +20,6 @@ pub use composite::CompositeCallCredentials;
 pub use metadata::{CallMetadata, InvalidMetadata};
 pub use server::{ServerCredentials, ServerLimits};
 
+pub(crate) use api_key::API_KEY;
 pub(crate) use channel::{AnyChannelCredentials, ChannelSecurity};
 pub(crate) use server::ServerSecurity;

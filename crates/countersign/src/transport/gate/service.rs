@@ -16,7 +16,7 @@ use crate::authentication::{
     Authenticated, AuthenticationError, Authenticator, Evidence, EvidenceKinds, Malformed, Reason,
 };
 use crate::authorization::{Access, Denied, Rule, RuleSet};
-use crate::credentials::ApiKey;
+use crate::credentials::API_KEY;
 use crate::identity::{MethodPath, PeerIdentity};
 use crate::transport::server::connection_info;
 use crate::transport::warnings::Warnings;
@@ -166,7 +166,7 @@ impl Inner {
             headers.remove(http::header::AUTHORIZATION);
         }
         if self.reads.api_key {
-            headers.remove(ApiKey::DEFAULT_KEY);
+            headers.remove(&API_KEY);
         }
     }
 
