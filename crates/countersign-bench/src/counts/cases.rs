@@ -1,0 +1,106 @@
+//! The operations whose counts are committed.
+//!
+//! Callgrind knows no SHA or ADX instructions and overstates cryptography, so what is mostly
+//! cryptography is not here. Left out too: a call through the channel, which needs a socket and
+//! so the kernel's timing, and the listener's budget, which has no public door of its own.
+
+use countersign::tls::HandshakeCounters;
+
+use crate::in_process::peer::mutual_tls_connection;
+use crate::in_process::requests::{PUBLIC_METHOD, Requests};
+use crate::in_process::{Subject, client, layers, repeat};
+
+/// One operation with a name that the baseline knows it by.
+pub struct Case {
+    /// The name.
+    pub name: &'static str,
+    make: fn() -> Box<dyn Subject>,
+}
+
+impl Case {
+    /// Makes the operation.
+    pub fn make(&self) -> Box<dyn Subject> {
+        (self.make)()
+    }
+
+    /// The case of this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        CASES.iter().find(|case| case.name == name)
+    }
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// 40 bytes, an opaque handle or an API key.
+const TOKEN: &str = "c2VjcmV0LXRva2VuLW9mLWZvcnR5LWJ5dGVzLi4u";
+
+/// Every case, floors first.
+pub const CASES: &[Case] = &[
+    Case { name: "floor: service alone", make: || layers::nothing(requests()) },
+    Case {
+        name: "floor: tonic's empty interceptor",
+        make: || layers::empty_interceptor(requests()),
+    },
+    Case { name: "gate: public method", make: public_method },
+    Case { name: "gate: static token", make: || static_token(&format!("Bearer {TOKEN}")) },
+    Case {
+        name: "gate: client certificate",
+        make: || layers::gate(&layers::gate_with_certificates(), requests()),
+    },
+    Case {
+        name: "gate: no credentials",
+        make: || layers::gate(&layers::gate_with_token(TOKEN), requests()),
+    },
+    Case { name: "gate: malformed credentials", make: || static_token("Bearer") },
+    Case {
+        name: "gate: wrong token",
+        make: || static_token("Bearer bm90LXRoZS1yaWdodC10b2tlbi1vZi00MC1ieXRlcy4u"),
+    },
+    Case { name: "rules: 10 exact", make: || layers::gate_with_exact_rules(10, requests()) },
+    Case {
+        name: "rules: 10,000 exact",
+        make: || layers::gate_with_exact_rules(10_000, requests()),
+    },
+    Case { name: "rules: 10 globs", make: || layers::gate_with_globs(10, requests()) },
+    Case { name: "rules: 100 globs", make: || layers::gate_with_globs(100, requests()) },
+    Case { name: "client: bearer token", make: || client::bearer_token(TOKEN) },
+    Case { name: "handshake counters: read all", make: handshake_counters },
+];
+
+fn requests() -> Requests {
+    Requests::new(&mutual_tls_connection())
+}
+
+fn public_method() -> Box<dyn Subject> {
+    let public = requests().to([PUBLIC_METHOD.to_owned()]);
+    layers::gate(&layers::gate_with_token(TOKEN), public)
+}
+
+fn static_token(authorization: &str) -> Box<dyn Subject> {
+    let gate = layers::gate_with_token(TOKEN);
+    layers::gate(&gate, requests().with_authorization(authorization))
+}
+
+fn handshake_counters() -> Box<dyn Subject> {
+    let counters = HandshakeCounters::new();
+    repeat(move || counters.snapshot().len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_has_a_name_of_its_own_and_runs() {
+        for (at, case) in CASES.iter().enumerate() {
+            assert!(CASES[..at].iter().all(|other| other.name != case.name), "{case:?} twice");
+            let mut subject = case.make();
+            subject.prepare(3);
+            subject.run();
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What authentication costs, beside what people would use instead.
+//!
+//! `cargo run --release -p countersign-bench -- <suite>` starts servers of several kinds, loads
+//! them from a generator of its own, and reports the CPU time that each spent, as ratios.
+
+mod launch;
+mod load;
+mod machine;
+mod material;
+mod options;
+mod peers;
+mod proc;
+mod report;
+mod serve;
+mod stats;
+mod suites;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::machine::Machine;
+use crate::options::{Cli, Command, Options, Suite};
+use crate::peers::Peers;
+use crate::report::Report;
+
+fn main() -> ExitCode {
+    let (suites, options) = match Cli::parse().command {
+        Command::Serve(options) => return ended(serve::run(&options).map(|()| true)),
+        Command::All(options) => (Suite::ALL.to_vec(), options),
+        Command::Micro(options) => (vec![Suite::Micro], options),
+        Command::Calls(options) => (vec![Suite::Calls], options),
+        Command::Handshakes(options) => (vec![Suite::Handshakes], options),
+        Command::Accept(options) => (vec![Suite::Accept], options),
+        Command::Memory(options) => (vec![Suite::Memory], options),
+        Command::Curves(options) => (vec![Suite::Curves], options),
+    };
+    ended(measure(&suites, &options))
+}
+
+fn ended(outcome: Result<bool, Box<dyn Error>>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                eprintln!("  cause: {error}");
+                cause = error.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs suites and shows what they found. Whether every sample went as it should.
+fn measure(suites: &[Suite], options: &Options) -> Result<bool, Box<dyn Error>> {
+    // Before this thread is bound to one core.
+    let peers = if suites == [Suite::Micro] { Peers::default() } else { Peers::build(options) };
+    let placement = proc::placement();
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    let command = format!("countersign-bench {}", command.join(" "));
+    let mut machine = Machine::inspect(&placement.to_string());
+    machine.add_versions(&peers);
+    let mut report = Report::new(command, machine);
+    for &suite in suites {
+        eprintln!("{}:", suite.name());
+        suites::run(suite, options, &peers, placement, &mut report)?;
+    }
+    let name = match suites {
+        [one] => one.name(),
+        _ => "all",
+    };
+    let written = report.write(&options.out, name)?;
+    print!("{}", report.to_text());
+    for path in written {
+        eprintln!("wrote {}", path.display());
+    }
+    Ok(!report.has_problems())
+}

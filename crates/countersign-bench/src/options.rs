@@ -1,0 +1,226 @@
+//! What the command line asks for.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What authentication costs, as ratios against the floor and against what people would use
+/// instead, measured side by side in one run.
+#[derive(Debug, Parser)]
+#[command(name = "countersign-bench", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Every suite, one after another.
+    All(Options),
+    /// In process: token check, cache, limiter, policy, and the cryptography below them.
+    Micro(Options),
+    /// Server CPU per call over loopback.
+    Calls(Options),
+    /// Server CPU per connection.
+    Handshakes(Options),
+    /// Silent and half-open clients, and the end of file descriptors.
+    Accept(Options),
+    /// Memory per idle connection.
+    Memory(Options),
+    /// Cost at N over cost at 1: streams, callers, token size, idle connections, rules.
+    Curves(Options),
+    /// One server, as the suites start it.
+    #[command(hide = true)]
+    Serve(ServeOptions),
+}
+
+/// A set of measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Suite {
+    Micro,
+    Calls,
+    Handshakes,
+    Accept,
+    Memory,
+    Curves,
+}
+
+impl Suite {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Micro, Self::Calls, Self::Handshakes, Self::Accept, Self::Memory, Self::Curves];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Micro => "micro",
+            Self::Calls => "calls",
+            Self::Handshakes => "handshakes",
+            Self::Accept => "accept",
+            Self::Memory => "memory",
+            Self::Curves => "curves",
+        }
+    }
+}
+
+/// How a run is to be.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// A look rather than figures to quote: few rounds, small samples.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Rounds, each with one sample of every variant.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: Option<u32>,
+    /// Only variants whose name has this in it, and what they are compared with.
+    #[arg(long, value_name = "SUBSTRING")]
+    pub(crate) only: Option<String>,
+    /// Where report and charts go.
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    pub(crate) out: PathBuf,
+    /// Requests or connections per sample.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) requests: Option<u32>,
+    /// Leave the peers in other languages out.
+    #[arg(long)]
+    pub(crate) no_peers: bool,
+    /// Where the peers' programs are.
+    #[arg(long, value_name = "DIR", default_value = "bench/.build/bin")]
+    pub(crate) peers: PathBuf,
+}
+
+impl Options {
+    /// The rounds asked for, or these.
+    pub(crate) fn rounds(&self, quick: u32, full: u32) -> u32 {
+        self.rounds.unwrap_or(if self.quick { quick } else { full })
+    }
+
+    /// The size of a sample asked for, or this.
+    pub(crate) fn requests(&self, quick: u32, full: u32) -> u32 {
+        self.requests.unwrap_or(if self.quick { quick } else { full })
+    }
+
+    /// Whether a variant is asked for.
+    pub(crate) fn wants(&self, variant: &str) -> bool {
+        self.only.as_ref().is_none_or(|part| variant.contains(part.as_str()))
+    }
+}
+
+/// What a server runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RuntimeKind {
+    /// One thread that does everything.
+    CurrentThread,
+    /// tokio's default, here with one worker per core that it may use.
+    MultiThread,
+}
+
+impl RuntimeKind {
+    pub(crate) const BOTH: [Self; 2] = [Self::MultiThread, Self::CurrentThread];
+
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::CurrentThread => "current-thread",
+            Self::MultiThread => "multi-thread",
+        }
+    }
+
+    /// For tables.
+    pub(crate) fn short(self) -> &'static str {
+        match self {
+            Self::CurrentThread => "ct",
+            Self::MultiThread => "mt",
+        }
+    }
+}
+
+/// The servers of our own that are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// The h2 crate alone, without TLS: the floor of a call.
+    BareH2,
+    /// A handshake by tokio-rustls and an HTTP/2 SETTINGS frame: the floor of a connection.
+    BareTls,
+    /// Stock tonic in plaintext.
+    TonicPlain,
+    /// Stock tonic over TLS. Its own TLS features are not allowed in this workspace, so the same
+    /// tokio-rustls acceptor stands before it, one task per handshake as tonic does it.
+    TonicTls,
+    /// [`TonicTls`](Self::TonicTls) with an interceptor that verifies an ES256 token by the
+    /// `jsonwebtoken` crate at every call.
+    TonicTlsJwt,
+    /// Our listener in plaintext.
+    OursPlain,
+    /// Our listener over TLS; nobody is asked who they are.
+    OursTls,
+    /// Our listener over TLS and our gate: listed tokens and rules.
+    OursGate,
+    /// The same, with client certificates instead of tokens.
+    OursGateMtls,
+    /// [`OursGate`](Self::OursGate) on one current-thread runtime per core.
+    OursPerCore,
+}
+
+impl Kind {
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::BareH2 => "bare-h2",
+            Self::BareTls => "bare-tls",
+            Self::TonicPlain => "tonic-plain",
+            Self::TonicTls => "tonic-tls",
+            Self::TonicTlsJwt => "tonic-tls-jwt",
+            Self::OursPlain => "ours-plain",
+            Self::OursTls => "ours-tls",
+            Self::OursGate => "ours-gate",
+            Self::OursGateMtls => "ours-gate-mtls",
+            Self::OursPerCore => "ours-per-core",
+        }
+    }
+
+    /// Whether it speaks TLS.
+    pub(crate) fn is_tls(self) -> bool {
+        !matches!(self, Self::BareH2 | Self::TonicPlain | Self::OursPlain)
+    }
+}
+
+/// How a server is to be.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ServeOptions {
+    pub(crate) kind: Kind,
+    #[arg(long, value_enum, default_value = "current-thread")]
+    pub(crate) runtime: RuntimeKind,
+    /// Worker threads of the multi-thread runtime, or runtimes of `ours-per-core`.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) workers: usize,
+    /// The certificate chain, PEM.
+    #[arg(long)]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long)]
+    pub(crate) key: Option<PathBuf>,
+    /// Who vouches for clients, PEM: clients have to show a certificate.
+    #[arg(long)]
+    pub(crate) client_ca: Option<PathBuf>,
+    /// What tokens are verified with, PEM.
+    #[arg(long)]
+    pub(crate) jwt_public_key: Option<PathBuf>,
+    /// The tokens that the gate knows, as `StaticTokens` reads them.
+    #[arg(long)]
+    pub(crate) tokens: Option<PathBuf>,
+    /// Rules of the gate.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) rules: usize,
+    /// The deadline for handshakes in our listener, in milliseconds.
+    #[arg(long)]
+    pub(crate) handshake_timeout_ms: Option<u64>,
+    /// Work in the handler: so many digests (SHA-256) of a KiB at every call.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) work: usize,
+    /// The limit on open files.
+    #[arg(long)]
+    pub(crate) open_files: Option<u64>,
+    /// Where to listen; the port is the system's choice.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) address: IpAddr,
+}

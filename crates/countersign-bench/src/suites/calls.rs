@@ -1,0 +1,192 @@
+//! Server CPU per call over loopback.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use super::bench::{Bench, Progress, Started, Variant, calls, collect, order};
+use crate::launch::Program;
+use crate::load::{Expect, Tls};
+use crate::options::{Kind, RuntimeKind};
+use crate::report::{Chart, Report, Section};
+
+/// What people would use without us: stock tonic over TLS on tokio's default runtime.
+const BASE: &str = "tonic-tls mt";
+/// The same on the current-thread runtime.
+const BASE_CURRENT: &str = "tonic-tls ct";
+/// gRPC's code for a caller who was not proven.
+const UNAUTHENTICATED: u8 = 16;
+
+/// Adds a section per shape of the load.
+pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Box<dyn Error>> {
+    shape(bench, report, "calls", 1, 100, variants(bench)?).await?;
+    if !bench.options.quick && bench.options.requests.is_none() {
+        shape(bench, report, "calls-10x10", 10, 10, variants(bench)?).await?;
+        shape(bench, report, "calls-1x1", 1, 1, variants(bench)?).await?;
+        shape(bench, report, "calls-work", 1, 100, runtimes(bench, 1, 50)?).await?;
+        shape(bench, report, "calls-two-cores", 10, 10, runtimes(bench, 2, 0)?).await?;
+        shape(bench, report, "calls-two-cores-work", 10, 10, runtimes(bench, 2, 50)?).await?;
+    }
+    Ok(())
+}
+
+async fn shape(
+    bench: &Bench<'_>,
+    report: &mut Report,
+    name: &str,
+    connections: usize,
+    streams: usize,
+    variants: Vec<Variant>,
+) -> Result<(), Box<dyn Error>> {
+    let rounds = bench.options.rounds(3, 31);
+    let requests = bench.options.requests(1_500, 8_000) as usize;
+    let warm_up = (requests / 4).max(1);
+    let mut started = bench.start(variants).await;
+    warm_virtual_machines(bench, &started, connections, streams).await;
+    let progress = Progress::new(name, rounds);
+    for round in 0..rounds {
+        for index in order(started.len(), round) {
+            let one = &mut started[index];
+            let Some(server) = &one.server else { continue };
+            let shape = one.variant.shape(connections, streams);
+            let sample = calls(server, shape, warm_up, requests, bench.limit()).await;
+            one.record(sample);
+        }
+        progress.round(round);
+    }
+    let title = format!("Calls: {connections} connections × {streams} streams, echo of 100 bytes");
+    let mut section = Section::new(name, &title, "µs of server CPU per call", Chart::Bars);
+    collect(started, &mut section).await;
+    section.compare("× tonic-tls mt", |_| Some(BASE));
+    section.compare("× tonic-tls ct", |row| (!row.name.contains(" mt")).then_some(BASE_CURRENT));
+    for base in [BASE, BASE_CURRENT] {
+        if section.row(&again(base)).is_some() {
+            section.control(base, &again(base));
+        }
+    }
+    if name.contains("two-cores") {
+        section
+            .notes
+            .push("servers have two cores, and share one of them with the load".to_owned());
+    }
+    if name.contains("work") {
+        section.notes.push("the handler makes 50 digests (SHA-256) of a KiB".to_owned());
+    }
+    section.notes.push(
+        "every caller sends a token of 661 bytes, whether the server looks at it or not, except \
+         where the name says `no token` or mTLS proves the caller"
+            .to_owned(),
+    );
+    section.notes.push(
+        "tonic-tls is stock tonic over a plain tokio-rustls acceptor: the same code as its TLS \
+         features, which this workspace does not allow"
+            .to_owned(),
+    );
+    section
+        .notes
+        .push("overheads below 5 % are judged in process or by counts, not here".to_owned());
+    report.push(section);
+    Ok(())
+}
+
+/// Lets just-in-time compilers see the code long before it is measured.
+async fn warm_virtual_machines(
+    bench: &Bench<'_>,
+    started: &[Started],
+    connections: usize,
+    streams: usize,
+) {
+    let requests = if bench.options.quick { 5_000 } else { 40_000 };
+    for one in started.iter().filter(|one| one.variant.name.starts_with("java")) {
+        let Some(server) = &one.server else { continue };
+        let shape = one.variant.shape(connections, streams);
+        // What goes wrong here goes wrong in the samples too, and is reported there.
+        let _ = calls(server, shape, 1, requests, bench.limit()).await;
+    }
+}
+
+/// The second of a pair.
+fn again(name: &str) -> String {
+    format!("{name} (again)")
+}
+
+fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
+    let tokens: Arc<[String]> = bench.material.tokens(1)?.into();
+    let none: Arc<[String]> = Arc::from([]);
+    let listed = bench.material.list("tokens.json", &tokens)?;
+    let tls = Tls::new(&bench.material)?;
+    let mutual = Tls::mutual(&bench.material)?;
+    let gate = |kind, runtime| Program::own(kind, runtime).with("--tokens", &listed);
+
+    let mut found = Vec::new();
+    for runtime in RuntimeKind::BOTH {
+        let mut add = |name: &str, program: Program, tls: Option<&Tls>, tokens| {
+            let name = name.replace("RT", runtime.short());
+            found.push(Variant::new(name, program, tls.cloned()).tokens(tokens));
+        };
+        let own = |kind| Program::own(kind, runtime);
+        add("bare-h2 RT", own(Kind::BareH2), None, &tokens);
+        add("tonic-plain RT", own(Kind::TonicPlain), None, &tokens);
+        add("tonic-tls RT", own(Kind::TonicTls), Some(&tls), &tokens);
+        add("tonic-tls RT (again)", own(Kind::TonicTls), Some(&tls), &tokens);
+        add("tonic-tls RT, no token", own(Kind::TonicTls), Some(&tls), &none);
+        add("tonic-tls-jwt RT", own(Kind::TonicTlsJwt), Some(&tls), &tokens);
+        add("ours-tls RT", own(Kind::OursTls), Some(&tls), &tokens);
+        add("ours-gate RT", gate(Kind::OursGate, runtime), Some(&tls), &tokens);
+        add("ours-gate-mtls RT", own(Kind::OursGateMtls), Some(&mutual), &none);
+    }
+    let current = RuntimeKind::CurrentThread;
+    let per_core = gate(Kind::OursPerCore, current);
+    found.push(Variant::new("ours-per-core", per_core, Some(tls.clone())).tokens(&tokens));
+    found.push(
+        Variant::new("ours-gate ct, refused", gate(Kind::OursGate, current), Some(tls.clone()))
+            .expect(Expect::Refusal(UNAUTHENTICATED)),
+    );
+    if !bench.options.no_peers {
+        for (name, mode) in [
+            ("go", "plain"),
+            ("go", "tls"),
+            ("go", "tls-jwt"),
+            ("go", "tls-jwt-cached"),
+            ("java", "tls"),
+            ("cpp", "plain"),
+        ] {
+            let tls = (mode != "plain").then(|| tls.clone());
+            let program = bench.peer(name, mode);
+            found.push(Variant::new(format!("{name} {mode}"), program, tls).tokens(&tokens));
+        }
+        // The C++ of Debian's packages refuses a client that offers X25519 alone; once shaken,
+        // hands are the same.
+        let p256 = Tls::p256(&bench.material, false)?;
+        let program = bench.peer("cpp", "tls");
+        found.push(Variant::new("cpp tls", program, Some(p256)).tokens(&tokens));
+    }
+    // What others are compared with is there in any case.
+    let bases = [BASE.to_owned(), BASE_CURRENT.to_owned(), again(BASE), again(BASE_CURRENT)];
+    found.retain(|one| bench.options.wants(&one.name) || bases.contains(&one.name));
+    Ok(found)
+}
+
+/// One runtime against another: on so many cores, with so much work in the handler.
+fn runtimes(bench: &Bench<'_>, cores: usize, work: usize) -> Result<Vec<Variant>, Box<dyn Error>> {
+    let tokens: Arc<[String]> = bench.material.tokens(1)?.into();
+    let listed = bench.material.list(&format!("tokens-{cores}-{work}.json"), &tokens)?;
+    let tls = Tls::new(&bench.material)?;
+    let (multi, current) = (RuntimeKind::MultiThread, RuntimeKind::CurrentThread);
+    let variant = |name: &str, kind, runtime| {
+        let mut program = Program::own(kind, runtime)
+            .with("--workers", cores.to_string())
+            .with("--work", work.to_string());
+        if matches!(kind, Kind::OursGate | Kind::OursPerCore) {
+            program = program.with("--tokens", &listed);
+        }
+        let mut variant = Variant::new(name, program, Some(tls.clone())).tokens(&tokens);
+        variant.both_cores = cores > 1;
+        variant
+    };
+    Ok(vec![
+        variant(BASE, Kind::TonicTls, multi),
+        variant(&again(BASE), Kind::TonicTls, multi),
+        variant("ours-gate mt", Kind::OursGate, multi),
+        variant("ours-per-core", Kind::OursPerCore, current),
+    ])
+}

@@ -1,0 +1,190 @@
+//! What is measured, by section.
+
+use countersign_bench::in_process::peer::mutual_tls_connection;
+use countersign_bench::in_process::requests::{PUBLIC_METHOD, Requests};
+use countersign_bench::in_process::{Subject, client, crypto, jwt, layers, limits};
+
+use super::least;
+use crate::options::Options;
+use crate::report::{Chart, Fact, Section};
+
+/// Operations that are shown together.
+pub(super) struct Group {
+    pub(super) section: Section,
+    pub(super) subjects: Vec<(String, Box<dyn Subject>)>,
+    pub(super) finish: Finish,
+}
+
+/// Adds ratios and notes to a section whose rows are there.
+type Finish = fn(&mut Section);
+
+/// Everything.
+pub(super) fn all() -> Vec<Group> {
+    vec![cryptography(), tokens(), gate(), rules(), call_credentials(), limits()]
+}
+
+impl Group {
+    fn new(name: &str, title: &str, chart: Chart, finish: Finish) -> Self {
+        let section = Section::new(name, title, "ns of processor time", chart);
+        Self { section, subjects: Vec::new(), finish }
+    }
+
+    fn with(mut self, name: impl Into<String>, subject: Box<dyn Subject>) -> Self {
+        self.subjects.push((name.into(), subject));
+        self
+    }
+
+    /// Whether a row is asked for; the others are what it is compared with.
+    pub(super) fn is_wanted(&self, options: &Options) -> bool {
+        self.subjects.iter().any(|(name, _)| options.wants(name))
+    }
+}
+
+const P256_VERIFY: &str = "ECDSA P-256 verify";
+
+fn cryptography() -> Group {
+    Group::new("micro-crypto", "Cryptography, the floor", Chart::Bars, |section| {
+        section.notes.push("aws-lc-rs; keys are parsed beforehand".to_owned());
+    })
+    .with("constant-time compare, 661 B", crypto::constant_time_compare(661))
+    .with("SHA-256, 40 B", crypto::sha256(40))
+    .with("SHA-256, 661 B", crypto::sha256(661))
+    .with("HMAC-SHA-256, 661 B", crypto::hmac_sha256(661))
+    .with("RSA-2048 verify", crypto::rsa_verify())
+    .with("ECDSA P-256 sign", crypto::p256_sign())
+    .with("Ed25519 verify", crypto::ed25519_verify())
+    .with(P256_VERIFY, crypto::p256_verify())
+}
+
+fn tokens() -> Group {
+    let token = jwt::Token::new();
+    Group::new("micro-jwt", "A JWT of 661 bytes, ES256, not cached", Chart::Bars, |section| {
+        section.compare("over bare verify", |_| Some(P256_VERIFY));
+        section.notes.push("our own check comes with a later capability".to_owned());
+    })
+    .with(P256_VERIFY, crypto::p256_verify())
+    .with("minimal check", token.check_minimal())
+    .with("jsonwebtoken", token.check_jsonwebtoken())
+}
+
+const SERVICE: &str = "service alone";
+const EMPTY_INTERCEPTOR: &str = "tonic: empty interceptor";
+const SHA_256_OF_40: &str = "floor: SHA-256, 40 B";
+const SHA_256_OF_661: &str = "floor: SHA-256, 661 B";
+const TOKEN_OF_661: &str = "gate: static token, 661 B";
+
+fn gate() -> Group {
+    let connection = mutual_tls_connection();
+    let requests = || Requests::new(&connection);
+    let (short, long) = ("t".repeat(40), "t".repeat(661));
+    let bearer = |token: &str| requests().with_authorization(&format!("Bearer {token}"));
+    let gate = |token: &str, requests| layers::gate(&layers::gate_with_token(token), requests);
+    let public = requests().to([PUBLIC_METHOD.to_owned()]);
+    Group::new("micro-gate", "A call through a layer", Chart::Bars, finish_gate)
+        .with(SERVICE, layers::nothing(bearer(&long)))
+        .with("service alone, again", layers::nothing(bearer(&long)))
+        .with("pass-through layer", layers::pass_through(bearer(&long)))
+        .with(EMPTY_INTERCEPTOR, layers::empty_interceptor(bearer(&long)))
+        .with("tonic: interceptor that copies metadata", layers::reading_interceptor(bearer(&long)))
+        .with("gate: public method", gate(&short, public))
+        .with("gate: static token, 40 B", gate(&short, bearer(&short)))
+        .with(TOKEN_OF_661, gate(&long, bearer(&long)))
+        .with(
+            "gate: client certificate",
+            layers::gate(&layers::gate_with_certificates(), requests()),
+        )
+        .with("gate refuses: no credentials", gate(&short, requests()))
+        .with("gate refuses: malformed", gate(&short, requests().with_authorization("Bearer")))
+        .with("gate refuses: wrong token, 40 B", gate(&short, bearer(&"w".repeat(40))))
+        .with(SHA_256_OF_40, crypto::sha256(40))
+        .with(SHA_256_OF_661, crypto::sha256(661))
+}
+
+fn finish_gate(section: &mut Section) {
+    let (service, interceptor) = (least(section, SERVICE), least(section, EMPTY_INTERCEPTOR));
+    let (short, long) = (least(section, SHA_256_OF_40), least(section, SHA_256_OF_661));
+    for row in &mut section.rows {
+        let (Some(summary), Some(service)) = (row.summary, service) else { continue };
+        if row.name.starts_with("floor") || row.name.starts_with(SERVICE) {
+            continue;
+        }
+        let added = summary.min - service;
+        row.fact("added", Fact::Number(added));
+        if let Some(interceptor) = interceptor.filter(|least| *least > service) {
+            row.fact("/ empty interceptor", Fact::Number(added / (interceptor - service)));
+        }
+        let digest = match row.name.as_str() {
+            TOKEN_OF_661 => long,
+            name if name.contains("40 B") => short,
+            _ => None,
+        };
+        if let Some(digest) = digest {
+            row.fact("/ SHA-256 of the token", Fact::Number(added / digest));
+        }
+    }
+    section.control(SERVICE, "service alone, again");
+    section.notes.extend([
+        "the service answers with nothing; a request has 7 headers and `authorization`".to_owned(),
+        "`added` is the lowest sample less the lowest of the service alone".to_owned(),
+        "nobody reads the log, so a refusal's line costs next to nothing".to_owned(),
+    ]);
+}
+
+const EXACT: &str = "exact rules";
+const GLOBS: &str = "globs";
+
+fn rules() -> Group {
+    let connection = mutual_tls_connection();
+    let chart = Chart::Lines { x: "rules".to_owned() };
+    let mut group = Group::new("micro-rules", "A public method among rules", chart, |section| {
+        for row in &mut section.rows {
+            for series in [EXACT, GLOBS] {
+                let count =
+                    row.name.strip_suffix(series).and_then(|count| count.trim().parse().ok());
+                if let Some(count) = count {
+                    (row.series, row.x) = (Some(series.to_owned()), Some(count));
+                }
+            }
+        }
+        section.compare("over 10 rules", |row| match row.series.as_deref() {
+            Some(EXACT) => Some("10 exact rules"),
+            _ => Some("10 globs"),
+        });
+        section.notes.push("calls go round 256 methods spread over all rules".to_owned());
+    });
+    for count in [10, 1_000, 10_000] {
+        let subject = layers::gate_with_exact_rules(count, Requests::new(&connection));
+        group = group.with(format!("{count} {EXACT}"), subject);
+    }
+    for count in [10, 100, 1_000, 10_000] {
+        let subject = layers::gate_with_globs(count, Requests::new(&connection));
+        group = group.with(format!("{count} {GLOBS}"), subject);
+    }
+    group
+}
+
+const READY_HEADER: &str = "a ready header put into a map";
+
+fn call_credentials() -> Group {
+    let token = "t".repeat(661);
+    let title = "Credentials of one call, 661 B";
+    Group::new("micro-client", title, Chart::Bars, |section| {
+        section.compare("over a ready header", |_| Some(READY_HEADER));
+        section.notes.push("the channel puts what the token adds into the map later".to_owned());
+    })
+    .with(READY_HEADER, client::ready_header(&token))
+    .with("bearer token", client::bearer_token(&token))
+    .with("a header made for each call", client::formatted_header(&token))
+}
+
+const ONE_WORD: &str = "floor: one atomic word, coarse clock";
+
+fn limits() -> Group {
+    Group::new("micro-limits", "A check of a caller's limit", Chart::Bars, |section| {
+        section.compare("over the floor", |_| Some(ONE_WORD));
+        section.notes.push("our own limits come with a later capability".to_owned());
+    })
+    .with(ONE_WORD, limits::one_word())
+    .with("governor by name, 1 caller", limits::governor(1))
+    .with("governor by name, 10,000 callers", limits::governor(10_000))
+}

@@ -1,0 +1,48 @@
+//! The suites, and what they share.
+
+mod accept;
+mod bench;
+mod calls;
+mod curves;
+mod handshakes;
+mod memory;
+mod micro;
+
+use std::error::Error;
+
+use bench::Bench;
+
+use crate::options::{Options, Suite};
+use crate::peers::Peers;
+use crate::proc::Placement;
+use crate::report::Report;
+
+/// Runs one suite and adds what it finds to the report.
+///
+/// # Errors
+///
+/// What kept the suite from measuring anything; a sample that goes wrong is in the report.
+pub(crate) fn run(
+    suite: Suite,
+    options: &Options,
+    peers: &Peers,
+    placement: Placement,
+    report: &mut Report,
+) -> Result<(), Box<dyn Error>> {
+    if suite == Suite::Micro {
+        return micro::run(options, report);
+    }
+    let bench = Bench::new(options, peers, placement)?;
+    // One thread, so that the load stays on its core.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match suite {
+            Suite::Calls => calls::run(&bench, report).await,
+            Suite::Handshakes => handshakes::run(&bench, report).await,
+            Suite::Accept => accept::run(&bench, report).await,
+            Suite::Memory => memory::run(&bench, report).await,
+            Suite::Curves => curves::run(&bench, report).await,
+            Suite::Micro => Ok(()),
+        }
+    })
+}
