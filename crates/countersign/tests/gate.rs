@@ -606,6 +606,8 @@ async fn a_path_in_another_spelling_is_unimplemented_and_reaches_no_handler() {
         ("empty query", "/countersign.demo.v1.Greeter/SayHello?"),
         ("dot segments", "/x/../countersign.demo.v1.Greeter/SayHello"),
         ("dot method", "/countersign.demo.v1.Greeter/."),
+        ("dot-dot method", "/countersign.demo.v1.Greeter/.."),
+        ("dot-dot service", "/../SayHello"),
         ("parameters", "/countersign.demo.v1.Greeter/SayHello;x"),
         ("root", "/"),
         ("longer than 1 KiB", &long),

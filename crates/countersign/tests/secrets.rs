@@ -58,7 +58,7 @@ impl Planted {
         let lines: Vec<_> = pem.lines().filter(|line| !line.starts_with("-----")).collect();
         assert!(!lines.is_empty(), "a key has lines");
         for line in &lines {
-            self.forms.push(("a line of the private key", (*line).to_owned()));
+            self.plant("a line of the private key", line.as_bytes());
         }
         let der = STANDARD.decode(lines.concat()).expect("base64");
         for piece in der.chunks_exact(16) {
@@ -68,6 +68,7 @@ impl Planted {
     }
 
     fn plant(&mut self, name: &'static str, secret: &[u8]) {
+        assert!(secret.len() >= 12, "long enough to be there by no accident");
         let decimal: Vec<_> = secret.iter().map(u8::to_string).collect();
         let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
         if let Ok(text) = std::str::from_utf8(secret) {
@@ -169,6 +170,7 @@ fn the_search_finds_what_is_there() {
         ("one line of PEM", key.lines().nth(1).expect("a line").to_owned()),
         ("DER", format!("{der:?}")),
         ("DER, line by line", format!("{der:#?}")),
+        ("bytes of one line of PEM", format!("{:?}", key.lines().nth(1).map(str::as_bytes))),
         ("DER in hexadecimal", der.iter().map(|byte| format!("{byte:02x}")).collect()),
     ] {
         assert!(planted.found_in(&text).is_some(), "{form}");

@@ -117,6 +117,12 @@ impl Budget {
         let source = source.map(Source::of);
         let mut guard = self.state.lock().expect("never poisoned");
         let state = &mut *guard;
+        let mine = source.and_then(|source| state.addresses.get(&source));
+        // First, so that an address at its own limit makes nobody else leave.
+        let open = mine.map_or(0, |mine| mine.open);
+        if self.limits.max_connections_per_address.is_some_and(|most| open >= most) {
+            return Err(Full::ConnectionsOfAddress);
+        }
         if state.open >= self.limits.max_connections {
             // Where nothing marks connections all of them look like strangers'.
             let oldest = if state.tells { state.strangers.pop_first() } else { None };
@@ -125,12 +131,9 @@ impl Budget {
             let _ = cut.send(());
         }
         if let Some(source) = source {
-            let mine = state.addresses.get(&source);
-            let open = mine.map_or(0, |mine| mine.open);
-            if self.limits.max_connections_per_address.is_some_and(|most| open >= most) {
-                return Err(Full::ConnectionsOfAddress);
-            }
-            let oldest = mine
+            let oldest = state
+                .addresses
+                .get(&source)
                 .filter(|mine| mine.pending.len() >= self.limits.max_pending_handshakes_per_address)
                 .and_then(|mine| mine.pending.first().copied());
             if let Some(oldest) = oldest {
@@ -283,6 +286,20 @@ mod tests {
         let _third = budget.admit(ip(3)).expect("the stranger made room");
         assert!(cut_stranger.try_recv().is_ok() && cut_known.try_recv().is_err());
         assert_eq!(budget.admit(ip(4)).err(), Some(Full::Connections), "only known ones are left");
+    }
+
+    #[test]
+    fn an_address_at_its_own_limit_makes_no_stranger_leave() {
+        let limits = ServerLimits::default().max_connections(3).max_connections_per_address(1);
+        let budget = Budget::new(limits);
+        let (known, _) = budget.admit(ip(1)).expect("the first");
+        let (stranger, _) = budget.admit(ip(2)).expect("the second");
+        let (greedy, _) = budget.admit(ip(3)).expect("the third");
+        known.let_in().0.mark_known();
+        let (_standing, mut cut_stranger) = stranger.let_in();
+        assert_eq!(budget.admit(ip(3)).err(), Some(Full::ConnectionsOfAddress));
+        assert!(cut_stranger.try_recv().is_err());
+        drop(greedy);
     }
 
     #[test]
