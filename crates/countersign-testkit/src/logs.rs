@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -18,6 +18,7 @@ pub struct Logs {
 impl Logs {
     /// Begins to collect.
     pub fn collect() -> Self {
+        stay_awake();
         let written = Arc::new(Mutex::new(Vec::new()));
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::DEBUG)
@@ -44,6 +45,22 @@ impl fmt::Debug for Logs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Logs")
     }
+}
+
+/// While tracing knows of one collector at most, a line that is first reached on a thread without
+/// a collector is switched off for the whole process, whatever another test collects. Two that
+/// stay keep it from that.
+fn stay_awake() {
+    static AWAKE: OnceLock<[tracing::Dispatch; 2]> = OnceLock::new();
+    AWAKE.get_or_init(|| {
+        [(), ()].map(|()| {
+            let collector = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::DEBUG)
+                .with_writer(io::sink)
+                .finish();
+            tracing::Dispatch::new(collector)
+        })
+    });
 }
 
 #[derive(Clone)]

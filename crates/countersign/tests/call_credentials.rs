@@ -305,6 +305,25 @@ async fn authorization_set_by_hand_and_credentials_together_are_refused() {
 }
 
 #[tokio::test]
+async fn credentials_add_nothing_to_what_the_request_has_already() {
+    // grpc-go sends both values.
+    let stage = Stage::new().await;
+    let channel = stage.channel(stage.tls()).await;
+    let with_key = |name| {
+        let mut request = hello();
+        request.metadata_mut().insert("x-api-key", "by-hand".parse().expect("ASCII"));
+        let key = ApiKey::new(TOKEN).expect("a key").under(name).expect("a name");
+        request.call_credentials(key)
+    };
+    let status = greet(&channel, with_key("x-api-key")).await.expect_err("two values");
+    assert_eq!((status.code(), stage.reached.count()), (Code::Internal, 0));
+    let Some(CallError::Metadata(error)) = CallError::of(&status) else { panic!("{status:?}") };
+    assert_eq!(error.key(), "x-api-key");
+    greet(&channel, with_key("x-other-key")).await.expect("two keys");
+    assert_eq!(stage.reached.last_values("x-api-key"), ["by-hand"]);
+}
+
+#[tokio::test]
 async fn credentials_are_never_put_into_hpacks_tables() {
     // "Never indexed" (RFC 7541 §6.2.3): the first byte says so, then comes the name, by its
     // number in the static table or as text. `x-api-key` is in Huffman's code.

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use countersign::authentication::{
@@ -962,7 +963,9 @@ async fn a_refusal_overtakes_a_body_that_never_ends() {
     let flood = Endless::default();
     for (name, body) in [("silent", silent.boxed_unsync()), ("flood", flood.boxed_unsync())] {
         let request = grpc_request(SAY_HELLO).body(body).expect("a request");
-        assert_eq!(told_raw(&client.send(request).await), missing(), "{name}");
+        // Were it let in, it would never be answered.
+        let answer = tokio::time::timeout(Duration::from_secs(20), client.send(request)).await;
+        assert_eq!(told_raw(&answer.expect("an answer")), missing(), "{name}");
     }
     assert_eq!(reached.count(), 0);
     // The connection is as good as before.
