@@ -16,8 +16,10 @@ use crate::support::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn dropping_the_last_handle_ends_a_dial_and_leaves_nothing_behind() {
+    // No timeout ends it.
+    let _time = StoppedTime::hold();
     let ca = CertificateAuthority::new("test CA");
     for stage in ["tls", "http2"] {
         let server = MuteServer::silent().await;
@@ -41,8 +43,10 @@ async fn dropping_the_last_handle_ends_a_dial_and_leaves_nothing_behind() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_connect_that_is_cancelled_ends_its_dial_and_leaves_nothing_behind() {
+    // No timeout ends it.
+    let _time = StoppedTime::hold();
     let server = MuteServer::silent().await;
     let tasks = Tasks::now();
     let connecting = tokio::spawn(plaintext(server.http()).connect());
@@ -68,8 +72,10 @@ async fn dropping_the_last_handle_ends_the_dials_of_all_addresses() {
     tasks.are_back().await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn dropping_the_last_handle_drops_a_question_to_the_resolver() {
+    // No timeout ends it.
+    let _time = StoppedTime::hold();
     #[derive(Debug)]
     struct Lost(watch::Sender<Weak<()>>);
 

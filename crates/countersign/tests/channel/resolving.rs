@@ -13,7 +13,8 @@ use countersign_testkit::wait::until;
 use tonic::Status;
 
 use crate::support::{
-    Answer, ClosedPort, Recorder, StoppedTime, call, connect_code, hello, kernel_has_its_turn,
+    Answer, ClosedPort, MuteServer, Recorder, StoppedTime, call, connect_code, hello,
+    kernel_has_its_turn,
 };
 
 /// Names that the test gives and changes.
@@ -277,5 +278,27 @@ async fn pick_first_keeps_its_connection_as_long_as_its_address_is_among_the_oth
         }
         assert_eq!(one.connections(), connections, "{name}");
         assert_eq!(one.calls().len() == calls + 6, is_kept, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_addresses_in_another_order_do_not_cut_a_delay_short() {
+    let time = StoppedTime::hold();
+    let one = MuteServer::hanging_up().await;
+    let two = MuteServer::hanging_up().await;
+    let names = Names::new(Ok(&[one.address(), two.address()]));
+    let mut backoff = Backoff::between(Duration::from_secs(100), Duration::from_secs(100));
+    backoff.jitter = 0.0;
+    let channel = names.channel().backoff(backoff).connect_lazy().expect("a channel");
+    failing(&channel).await;
+
+    names.now(Ok(&[two.address(), one.address()]));
+    for (pause, asked, dials) in [(30, 2, 1), (69, 2, 1), (1, 2, 2)] {
+        time.advance(Duration::from_secs(pause)).await;
+        failing(&channel).await;
+        until("the name is asked for again", || names.asked() >= asked).await;
+        kernel_has_its_turn().await;
+        failing(&channel).await;
+        assert_eq!((one.dials().await, two.dials().await), (dials, dials), "after {pause} s more");
     }
 }
