@@ -270,3 +270,15 @@ async fn pass_one_second(time: &StoppedTime) {
     kernel_has_its_turn().await;
     time.advance(SECOND).await;
 }
+
+#[tokio::test]
+async fn a_call_with_an_open_request_is_cancelled_when_its_answer_is_dropped() {
+    let server = Recorder::plaintext(Answer::Held).await;
+    let mut channel = plaintext(server.http()).connect().await.expect("connected");
+    let endless = tokio_stream::pending::<Result<http_body::Frame<bytes::Bytes>, tonic::Status>>();
+    let body = tonic::body::Body::new(http_body_util::StreamBody::new(endless));
+    let request = http::Request::post("/countersign.demo.v1.Greeter/SayHello").body(body);
+    let response = tower_service::Service::call(&mut channel, request.expect("a request")).await;
+    drop(response.expect("a head"));
+    until("the server notices", || server.cancelled() == 1).await;
+}

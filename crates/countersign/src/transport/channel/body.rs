@@ -1,17 +1,65 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
 use super::call::transport_error;
 use super::connection::Busy;
 use super::error::{CallError, CallPhase};
+
+/// Held by whoever waits for the answer. Without it the request's body ends.
+pub(super) struct Awaited(#[expect(dead_code, reason = "dropped, never used")] oneshot::Sender<()>);
+
+/// A request's body that ends with the wait for its answer.
+///
+/// hyper resets a stream whose response is dropped before its head, and not one whose request is
+/// still open afterwards: the server would go on, and the request too.
+struct RequestBody {
+    inner: tonic::body::Body,
+    abandoned: oneshot::Receiver<()>,
+}
+
+/// Ties a request's body to the wait for its answer.
+pub(super) fn awaited(inner: tonic::body::Body) -> (tonic::body::Body, Awaited) {
+    let (awaited, abandoned) = oneshot::channel();
+    (tonic::body::Body::new(RequestBody { inner, abandoned }), Awaited(awaited))
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        // Never sent: ready means dropped. Polled no more after the error.
+        if Pin::new(&mut this.abandoned).poll(cx).is_ready() {
+            let mut status = Status::cancelled("nobody waits for the answer");
+            // What hyper looks for to choose the reset's code.
+            status.set_source(Arc::new(h2::Error::from(h2::Reason::CANCEL)));
+            return Poll::Ready(Some(Err(status)));
+        }
+        Pin::new(&mut this.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
 
 /// A response's body: under the call's deadline, and with trailers that cannot hurt.
 ///
@@ -22,7 +70,13 @@ pub struct ResponseBody {
 }
 
 enum State {
-    Open { incoming: Incoming, deadline: Option<Pin<Box<Sleep>>>, address: String, _busy: Busy },
+    Open {
+        incoming: Incoming,
+        deadline: Option<Pin<Box<Sleep>>>,
+        address: String,
+        _busy: Busy,
+        _awaited: Awaited,
+    },
     Done,
 }
 
@@ -41,9 +95,11 @@ impl ResponseBody {
         deadline: Option<Instant>,
         address: String,
         busy: Busy,
+        awaited: Awaited,
     ) -> Self {
         let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
-        Self { state: State::Open { incoming, deadline, address, _busy: busy } }
+        let state = State::Open { incoming, deadline, address, _busy: busy, _awaited: awaited };
+        Self { state }
     }
 }
 

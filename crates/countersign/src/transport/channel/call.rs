@@ -13,7 +13,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::Inner;
-use super::body::{ResponseBody, sanitize};
+use super::body::{ResponseBody, awaited, sanitize};
 use super::connection::Connection;
 use super::error::{CallError, CallPhase, ConnectError};
 use super::options::CENTURY;
@@ -55,6 +55,9 @@ impl Call {
         if !request.headers().contains_key(USER_AGENT) {
             request.headers_mut().insert(USER_AGENT, self.channel.user_agent.clone());
         }
+        let (head, body) = request.into_parts();
+        let (body, awaited) = awaited(body);
+        let mut request = Request::from_parts(head, body);
         let mut attempt = 0;
         loop {
             let (connection, pool) = self.connection().await?;
@@ -83,7 +86,7 @@ impl Call {
                     sanitize(&mut head.headers);
                     refuse_other_answers(&head, &connection.address)?;
                     let address = connection.address.clone();
-                    let body = ResponseBody::new(body, self.deadline, address, busy);
+                    let body = ResponseBody::new(body, self.deadline, address, busy, awaited);
                     return Ok(Response::from_parts(head, body));
                 }
                 Err(mut failed) => {
