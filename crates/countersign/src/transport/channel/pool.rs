@@ -50,7 +50,7 @@ struct State {
 
 enum Resolution {
     Never,
-    Running { _task: AbortOnDropHandle<()>, before: Failures },
+    Running { task: AbortOnDropHandle<()>, before: Failures },
     Done { at: Instant },
     Failed { error: ConnectError, until: Instant, failures: u32 },
 }
@@ -71,7 +71,7 @@ struct Slot {
 enum SlotState {
     Idle,
     Connecting {
-        _task: AbortOnDropHandle<()>,
+        task: AbortOnDropHandle<()>,
         before: Failures,
     },
     /// `failures` went before, and are forgotten with the first call on it.
@@ -162,8 +162,8 @@ impl Pool {
         let now = Instant::now();
         let before = match &state.resolution {
             Resolution::Never => Failures::default(),
-            Resolution::Running { _task, before } => {
-                if !_task.is_finished() {
+            Resolution::Running { task, before } => {
+                if !task.is_finished() {
                     return;
                 }
                 // It panicked, or its runtime is gone.
@@ -232,7 +232,7 @@ impl Pool {
                 pool.resolved(outcome);
             }
         });
-        state.resolution = Resolution::Running { _task: AbortOnDropHandle::new(task), before };
+        state.resolution = Resolution::Running { task: AbortOnDropHandle::new(task), before };
     }
 
     fn broken(&self) -> ConnectError {
@@ -261,10 +261,9 @@ impl Pool {
             }
         };
         // The task that is dropped here is the one that runs this, at its last step.
-        if let Resolution::Running { _task, .. } =
-            std::mem::replace(&mut state.resolution, finished)
+        if let Resolution::Running { task, .. } = std::mem::replace(&mut state.resolution, finished)
         {
-            _task.detach();
+            task.detach();
         }
         drop(state);
         self.signals.changed.send_replace(());
@@ -341,7 +340,7 @@ impl Slot {
                     false => Failures::default(),
                 }
             }
-            SlotState::Connecting { _task, before } if !_task.is_finished() => {
+            SlotState::Connecting { task, before } if !task.is_finished() => {
                 return Pick::Wait { last: before.last.clone() };
             }
             SlotState::Connecting { before, .. } => {
@@ -366,7 +365,7 @@ impl Slot {
             Arc::clone(&pool.dialer),
             News(Arc::clone(&pool.signals)),
         ));
-        *state = SlotState::Connecting { _task: AbortOnDropHandle::new(task), before };
+        *state = SlotState::Connecting { task: AbortOnDropHandle::new(task), before };
         Pick::Wait { last }
     }
 
@@ -381,8 +380,8 @@ impl Slot {
     fn dialled(&self, state: SlotState) {
         let mut current = self.state.lock().expect("never poisoned");
         // The task that is dropped here is the one that runs this, at its last step.
-        if let SlotState::Connecting { _task, .. } = std::mem::replace(&mut *current, state) {
-            _task.detach();
+        if let SlotState::Connecting { task, .. } = std::mem::replace(&mut *current, state) {
+            task.detach();
         }
     }
 }
