@@ -62,6 +62,7 @@ pub mod authorization;
 pub mod clock;
 pub mod credentials;
 pub mod danger;
+pub mod fetch;
 pub mod identity;
 pub mod secret;
 pub mod tls;

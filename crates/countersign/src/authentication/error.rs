@@ -1,5 +1,6 @@
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 /// The class of a denial: what the caller learns, as `ErrorInfo.reason`. Never changes meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,10 +24,18 @@ pub enum Reason {
     ProofRequired,
     /// The proof does not hold.
     ProofInvalid,
+    /// The proof has to hold a value that the server gives out (RFC 9449 §8).
+    ProofNonce,
     /// The authentication is too weak for the method.
     StepUp,
     /// The caller is known, and no rule allows the call.
     PolicyDenied,
+    /// The caller is known, and its token has not the scope that the method asks for.
+    InsufficientScope,
+    /// The caller, or whoever is where the caller is, has had its share for now.
+    RateLimited,
+    /// The rules could not be asked.
+    PolicyError,
     /// It cannot be found out now whether the credential is good.
     VerifierUnavailable,
 }
@@ -44,8 +53,12 @@ impl Reason {
             Self::CredentialsRevoked => "CREDENTIALS_REVOKED",
             Self::ProofRequired => "PROOF_REQUIRED",
             Self::ProofInvalid => "PROOF_INVALID",
+            Self::ProofNonce => "PROOF_NONCE",
             Self::StepUp => "STEP_UP",
             Self::PolicyDenied => "POLICY_DENIED",
+            Self::InsufficientScope => "INSUFFICIENT_SCOPE",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::PolicyError => "POLICY_ERROR",
             Self::VerifierUnavailable => "VERIFIER_UNAVAILABLE",
         }
     }
@@ -65,13 +78,15 @@ impl fmt::Display for Reason {
 pub struct AuthenticationError {
     reason: Reason,
     detail: String,
+    nonce: Option<String>,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl AuthenticationError {
     /// The credential is not acceptable.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), source: None }
+        Self { reason, detail: detail.into(), nonce: None, retry_after: None, source: None }
     }
 
     /// It cannot be found out now whether the credential is good: `UNAVAILABLE`.
@@ -84,6 +99,30 @@ impl AuthenticationError {
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Gives the caller a value for its next proof, as `dpop-nonce` (RFC 9449 §9).
+    #[must_use]
+    pub fn with_nonce(mut self, nonce: impl Into<String>) -> Self {
+        self.nonce = Some(nonce.into());
+        self
+    }
+
+    /// Tells the caller when the same call may pass, as `RetryInfo`.
+    #[must_use]
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// The value for the caller's next proof.
+    pub fn nonce(&self) -> Option<&str> {
+        self.nonce.as_deref()
+    }
+
+    /// When the same call may pass.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// What the caller learns.

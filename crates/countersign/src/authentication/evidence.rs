@@ -1,10 +1,12 @@
 use std::fmt;
+use std::time::SystemTime;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use super::lease::Lease;
 use crate::credentials::API_KEY;
-use crate::identity::{PeerIdentity, Principal, SecurityLevel};
+use crate::identity::{MethodPath, PeerIdentity, Principal, SecurityLevel};
 
 /// What a caller presented, not yet believed: the connection it came by, and at most one
 /// credential in its metadata.
@@ -12,6 +14,39 @@ use crate::identity::{PeerIdentity, Principal, SecurityLevel};
 pub struct Evidence<'a> {
     peer: &'a PeerIdentity,
     call: CallEvidence<'a>,
+    proof: Proof<'a>,
+    target: Option<CallTarget<'a>>,
+}
+
+/// What a call is addressed to, for proofs that are made for one call alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallTarget<'a> {
+    /// `:authority`, or `host`.
+    pub authority: &'a str,
+    /// `:path`.
+    pub path: MethodPath<'a>,
+}
+
+/// What a call's `dpop` metadata holds (RFC 9449 §4.1). `Debug` does not show it.
+#[derive(Clone, Copy, Default)]
+pub enum Proof<'a> {
+    /// There is none.
+    #[default]
+    None,
+    /// One proof.
+    One(&'a str),
+    /// Several, or something that is not text: no proof (RFC 9449 §4.3).
+    Malformed,
+}
+
+impl fmt::Debug for Proof<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::One(_) => "One(..)",
+            Self::Malformed => "Malformed",
+        })
+    }
 }
 
 /// The credential in a call's metadata. `Debug` does not show it.
@@ -97,7 +132,21 @@ pub(crate) enum Malformed {
 impl<'a> Evidence<'a> {
     /// Evidence for testing authenticators by themselves. It proves nothing.
     pub fn new(peer: &'a PeerIdentity, call: CallEvidence<'a>) -> Self {
-        Self { peer, call }
+        Self { peer, call, proof: Proof::None, target: None }
+    }
+
+    /// The same evidence with a proof of possession.
+    #[must_use]
+    pub fn with_proof(mut self, proof: Proof<'a>) -> Self {
+        self.proof = proof;
+        self
+    }
+
+    /// The same evidence for a call to somewhere.
+    #[must_use]
+    pub fn for_call(mut self, target: CallTarget<'a>) -> Self {
+        self.target = Some(target);
+        self
     }
 
     /// Reads a call's metadata for the kinds that somebody reads. Nothing is believed yet, and
@@ -115,7 +164,7 @@ impl<'a> Evidence<'a> {
             .map(|value| (false, value))
             .chain(api_key.into_iter().flatten().map(|value| (true, value)));
         let Some((is_key, value)) = values.next() else {
-            return Ok(Self { peer, call: CallEvidence::None });
+            return Ok(Self::new(peer, CallEvidence::None));
         };
         let more = values.count();
         if more > 0 {
@@ -126,7 +175,7 @@ impl<'a> Evidence<'a> {
         }
         let text = value.to_str().map_err(|_| Malformed::Characters)?;
         let call = if is_key { api_key_of(text)? } else { authorization_of(text)? };
-        Ok(Self { peer, call })
+        Ok(Self::new(peer, call))
     }
 
     /// The connection that the call came by.
@@ -139,9 +188,24 @@ impl<'a> Evidence<'a> {
         self.call
     }
 
+    /// The proof of possession in the call's metadata.
+    pub fn proof(&self) -> Proof<'a> {
+        self.proof
+    }
+
+    /// What the call is addressed to; `None` where it is not known.
+    pub fn target(&self) -> Option<CallTarget<'a>> {
+        self.target
+    }
+
     /// Vouches that this evidence proves `principal`. For authenticators alone.
     pub fn accept(&self, principal: Principal) -> Authenticated {
-        Authenticated { principal, level: self.peer.security_level() }
+        Authenticated {
+            principal,
+            level: self.peer.security_level(),
+            expires_at: None,
+            lease: None,
+        }
     }
 }
 
@@ -179,10 +243,12 @@ fn is_token(text: &str) -> bool {
 ///
 /// Only an authenticator makes one, from evidence that it accepts, so what asks for it cannot
 /// be reached before the check.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Authenticated {
     principal: Principal,
     level: SecurityLevel,
+    expires_at: Option<SystemTime>,
+    lease: Option<Lease>,
 }
 
 impl Authenticated {
@@ -194,6 +260,32 @@ impl Authenticated {
     /// How well the connection protected what proved it.
     pub fn security_level(&self) -> SecurityLevel {
         self.level
+    }
+
+    /// When what proved it ends, leeway included; `None` if it does not end by itself. Streams
+    /// end then too.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.expires_at
+    }
+
+    /// The same with an end. For authenticators.
+    #[must_use]
+    pub fn expiring_at(mut self, end: SystemTime) -> Self {
+        self.expires_at = Some(end);
+        self
+    }
+
+    /// How long the same evidence need not be looked at again; `None`: it is, for each call.
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    /// The same with a lease. For authenticators, and only where nothing but the connection and
+    /// the credential decided: a proof that is made for one call is looked at for each.
+    #[must_use]
+    pub fn leased(mut self, lease: Lease) -> Self {
+        self.lease = Some(lease);
+        self
     }
 }
 

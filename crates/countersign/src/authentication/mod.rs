@@ -5,11 +5,13 @@
 
 mod error;
 mod evidence;
+mod lease;
 mod mutual_tls;
 mod static_tokens;
 
 pub use error::{AuthenticationError, Reason};
-pub use evidence::{Authenticated, CallEvidence, Evidence, EvidenceKinds};
+pub use evidence::{Authenticated, CallEvidence, CallTarget, Evidence, EvidenceKinds, Proof};
+pub use lease::{Generation, Lease};
 pub use mutual_tls::MutualTls;
 pub use static_tokens::{StaticTokens, StaticTokensError};
 
@@ -55,6 +57,13 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
         self.authenticate_now(evidence).unwrap_or(Ok(None))
     }
 
+    /// Whether its outcome depends on the connection and the call's one credential alone, so that
+    /// the gate may remember it for the connection while the [`Lease`] of what it accepted
+    /// holds; `Ok(None)` then is remembered as well. Default: `false`.
+    fn is_repeatable(&self) -> bool {
+        false
+    }
+
     /// The `www-authenticate` scheme that a caller without credentials is told, such as
     /// `Bearer`; `None` where metadata cannot help.
     fn challenge(&self) -> Option<&'static str> {
@@ -78,6 +87,10 @@ impl<A: Authenticator + ?Sized> Authenticator for Arc<A> {
 
     async fn authenticate(&self, evidence: &Evidence<'_>) -> Outcome {
         A::authenticate(self, evidence).await
+    }
+
+    fn is_repeatable(&self) -> bool {
+        A::is_repeatable(self)
     }
 
     fn challenge(&self) -> Option<&'static str> {

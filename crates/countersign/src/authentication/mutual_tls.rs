@@ -1,4 +1,4 @@
-use super::{Authenticator, Evidence, EvidenceKinds, Outcome};
+use super::{Authenticator, Evidence, EvidenceKinds, Lease, Outcome};
 use crate::identity::{PeerCertificate, Principal};
 
 /// Proves callers by the verified client certificate of their connection.
@@ -64,10 +64,15 @@ impl Authenticator for MutualTls {
         EvidenceKinds { certificate: true, ..EvidenceKinds::default() }
     }
 
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
     fn authenticate_now(&self, evidence: &Evidence<'_>) -> Option<Outcome> {
         let certificate = evidence.peer().certificate();
         let counts = |known: &&PeerCertificate| !self.spiffe_only || known.spiffe_id().is_some();
         let principal = certificate.filter(counts).and_then(Self::principal);
-        Some(Ok(principal.map(|principal| evidence.accept(principal.clone()))))
+        Some(Ok(principal
+            .map(|principal| evidence.accept(principal.clone()).leased(Lease::unlimited()))))
     }
 }

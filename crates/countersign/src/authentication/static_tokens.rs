@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{
-    AuthenticationError, Authenticator, CallEvidence, Evidence, EvidenceKinds, Outcome, Reason,
+    AuthenticationError, Authenticator, CallEvidence, Evidence, EvidenceKinds, Lease, Outcome,
+    Reason,
 };
 use crate::identity::Principal;
 use crate::secret::{Secret, constant_time_eq};
@@ -127,12 +128,18 @@ impl Authenticator for StaticTokens {
         EvidenceKinds { authorization: true, api_key: true, ..EvidenceKinds::default() }
     }
 
+    fn is_repeatable(&self) -> bool {
+        true
+    }
+
     fn authenticate_now(&self, evidence: &Evidence<'_>) -> Option<Outcome> {
         let (CallEvidence::Bearer(token) | CallEvidence::ApiKey(token)) = evidence.call() else {
             return Some(Ok(None));
         };
         Some(match self.find(token) {
-            Some(principal) => Ok(Some(evidence.accept(principal.clone()))),
+            Some(principal) => {
+                Ok(Some(evidence.accept(principal.clone()).leased(Lease::unlimited())))
+            }
             None => Err(AuthenticationError::new(Reason::TokenInvalid, "the token is not listed")),
         })
     }

@@ -4,6 +4,7 @@
 //! other room.
 
 mod authority;
+mod claims;
 mod method_path;
 mod peer;
 mod principal;
@@ -11,6 +12,7 @@ mod security_level;
 mod spiffe;
 
 pub use authority::{Authority, InvalidAuthority};
+pub use claims::{ClaimsError, TokenClaims};
 pub use method_path::{MethodPath, NotCanonical};
 pub use peer::{PeerAddress, PeerCertificate, PeerIdentity, TlsFacts, UnixPeer};
 pub use principal::Principal;

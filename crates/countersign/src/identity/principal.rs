@@ -1,26 +1,45 @@
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::claims::{ClaimsError, TokenClaims};
 
 /// The identity that was accepted for a caller (gRFC A43).
 ///
-/// A name, and the authenticator that vouches for it. Two authenticators may know the same name
-/// and mean different callers, so equality looks at both. Cloning is one atomic increment.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// A name, the authenticator that vouches for it, and the claims of the token that proved it, if
+/// one did. Two authenticators may know the same name and mean different callers, so equality
+/// looks at both, and not at the claims. Cloning is one atomic increment.
+#[derive(Clone)]
 pub struct Principal {
     inner: Arc<Inner>,
 }
 
-#[derive(PartialEq, Eq, Hash)]
 struct Inner {
     name: String,
     authenticator: String,
+    token: Option<TokenClaims>,
 }
 
 impl Principal {
     /// Names a principal. It proves nothing by itself: what a handler is given is a principal
     /// inside an [`Authenticated`](crate::authentication::Authenticated).
     pub fn new(name: impl Into<String>, authenticator: impl Into<String>) -> Self {
-        Self { inner: Arc::new(Inner { name: name.into(), authenticator: authenticator.into() }) }
+        Self::with(name.into(), authenticator.into(), None)
+    }
+
+    /// Names a principal that a token proved.
+    pub fn with_token(
+        name: impl Into<String>,
+        authenticator: impl Into<String>,
+        token: TokenClaims,
+    ) -> Self {
+        Self::with(name.into(), authenticator.into(), Some(token))
+    }
+
+    fn with(name: String, authenticator: String, token: Option<TokenClaims>) -> Self {
+        Self { inner: Arc::new(Inner { name, authenticator, token }) }
     }
 
     /// The name, for instance `spiffe://prod.example/orders` or `ci`.
@@ -31,6 +50,39 @@ impl Principal {
     /// The authenticator that proved it, for instance `mutual-tls`.
     pub fn authenticator(&self) -> &str {
         &self.inner.authenticator
+    }
+
+    /// What the token says that proved it: issuer, subject, client, scopes, expiry. `None` for a
+    /// principal that was proven by something else.
+    pub fn token(&self) -> Option<&TokenClaims> {
+        self.inner.token.as_ref()
+    }
+
+    /// The token's claims as a type of one's own, parsed once for each token and type.
+    ///
+    /// # Errors
+    ///
+    /// There are no claims, or they do not fit the type.
+    pub fn claims<T>(&self) -> Result<Arc<T>, ClaimsError>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        self.token().ok_or(ClaimsError::None)?.parse()
+    }
+}
+
+impl PartialEq for Principal {
+    fn eq(&self, other: &Self) -> bool {
+        let [a, b] = [self, other].map(|one| (one.name(), one.authenticator()));
+        a == b
+    }
+}
+
+impl Eq for Principal {}
+
+impl Hash for Principal {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.name(), self.authenticator()).hash(state);
     }
 }
 

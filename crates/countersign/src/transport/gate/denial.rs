@@ -63,8 +63,13 @@ impl Challenge {
             | Reason::CredentialsRevoked
             | Reason::ProofRequired
             | Reason::ProofInvalid
+            | Reason::ProofNonce
             | Reason::StepUp => &self.invalid,
-            Reason::PolicyDenied | Reason::VerifierUnavailable => &[],
+            Reason::PolicyDenied
+            | Reason::InsufficientScope
+            | Reason::RateLimited
+            | Reason::PolicyError
+            | Reason::VerifierUnavailable => &[],
         }
     }
 }
@@ -102,11 +107,16 @@ fn face(reason: Reason) -> (Code, &'static str) {
         Reason::TokenInvalid | Reason::TokenAudience | Reason::CredentialsRevoked => {
             (Code::Unauthenticated, "call credentials were not accepted")
         }
-        Reason::ProofRequired | Reason::ProofInvalid => {
+        Reason::ProofRequired | Reason::ProofInvalid | Reason::ProofNonce => {
             (Code::Unauthenticated, "the token's proof of possession was not accepted")
         }
         Reason::StepUp => (Code::Unauthenticated, "the method needs stronger authentication"),
         Reason::PolicyDenied => (Code::PermissionDenied, "the caller may not call this method"),
+        Reason::InsufficientScope => {
+            (Code::PermissionDenied, "the token lacks a scope that the method asks for")
+        }
+        Reason::RateLimited => (Code::ResourceExhausted, "too many calls; try again later"),
+        Reason::PolicyError => (Code::Internal, "the call could not be decided"),
         Reason::VerifierUnavailable => {
             (Code::Unavailable, "credentials cannot be checked at the moment")
         }

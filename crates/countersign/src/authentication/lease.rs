@@ -1,0 +1,91 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+/// How long the same evidence over the same connection proves the same caller without another
+/// look.
+///
+/// An authenticator grants one with [`Authenticated::leased`](super::Authenticated::leased). It
+/// ends at a time, and at once when what it was granted by has changed.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    until: Option<SystemTime>,
+    granted: Option<(Generation, u64)>,
+}
+
+impl Lease {
+    /// Until further notice: for evidence that nothing but time changes, and time does not end.
+    pub fn unlimited() -> Self {
+        Self { until: None, granted: None }
+    }
+
+    /// Until a time, exclusive.
+    pub fn until(until: SystemTime) -> Self {
+        Self { until: Some(until), granted: None }
+    }
+
+    /// Ends also when the generation advances. Read it *before* looking at what it stands for:
+    /// a change in between then ends the lease, and not the change after.
+    #[must_use]
+    pub fn within(mut self, generation: &Generation, seen: u64) -> Self {
+        self.granted = Some((generation.clone(), seen));
+        self
+    }
+
+    /// Whether it still holds.
+    pub fn holds(&self, now: SystemTime) -> bool {
+        self.until.is_none_or(|until| now < until) && self.is_current()
+    }
+
+    /// Whether nothing changed since it was granted, whatever the time.
+    pub fn is_current(&self) -> bool {
+        self.granted.as_ref().is_none_or(|(generation, seen)| generation.now() == *seen)
+    }
+
+    /// When it ends by itself.
+    pub fn ends_at(&self) -> Option<SystemTime> {
+        self.until
+    }
+}
+
+/// Counts the changes of something that proofs rest on: key sets, lists of revoked tokens.
+/// Cloning shares the count.
+#[derive(Clone, Debug, Default)]
+pub struct Generation {
+    count: Arc<AtomicU64>,
+}
+
+impl Generation {
+    /// Starts to count.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The count.
+    pub fn now(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Ends every lease that was granted within it. Call it *after* the change can be seen.
+    pub fn advance(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn a_lease_ends_in_time_and_by_change() {
+        let (now, later) = (UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(1));
+        assert!(Lease::unlimited().holds(later));
+        assert!(Lease::until(later).holds(now) && !Lease::until(later).holds(later));
+        let generation = Generation::new();
+        let lease = Lease::until(later).within(&generation, generation.now());
+        assert!(lease.holds(now));
+        generation.advance();
+        assert!(!lease.holds(now) && !lease.is_current());
+    }
+}

@@ -1,0 +1,265 @@
+use std::any::{Any, TypeId};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// What verified evidence says of its caller: a token's claims (RFC 7519 §4), an introspection
+/// answer (RFC 7662 §2.2), or what is on record for an API key.
+///
+/// Only verified claims become one. Cloning is one atomic increment; `Debug` shows the names of
+/// the claims and no values.
+#[derive(Clone)]
+pub struct TokenClaims {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    issuer: Option<String>,
+    subject: Option<String>,
+    audience: Vec<String>,
+    client: Option<String>,
+    scopes: Vec<String>,
+    expires_at: Option<SystemTime>,
+    not_before: Option<SystemTime>,
+    issued_at: Option<SystemTime>,
+    id: Option<String>,
+    object: Map<String, Value>,
+    /// What handlers parsed the claims into, once for each type.
+    parsed: Mutex<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>,
+}
+
+impl TokenClaims {
+    /// Reads the standard claims out of a JSON object. A standard claim of the wrong type counts
+    /// as absent here; whoever verifies refuses it before.
+    pub fn from_object(object: Map<String, Value>) -> Self {
+        let text = |name: &str| object.get(name).and_then(Value::as_str).map(str::to_owned);
+        let time = |name: &str| object.get(name).and_then(numeric_date);
+        let inner = Inner {
+            issuer: text("iss"),
+            subject: text("sub"),
+            audience: object.get("aud").map(texts).unwrap_or_default(),
+            // RFC 9068 §2.2 says `client_id`, OpenID Connect Core §2 `azp`.
+            client: text("client_id").or_else(|| text("azp")),
+            scopes: scopes(&object),
+            expires_at: time("exp"),
+            not_before: time("nbf"),
+            issued_at: time("iat"),
+            id: text("jti"),
+            parsed: Mutex::default(),
+            object,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// `iss`.
+    pub fn issuer(&self) -> Option<&str> {
+        self.inner.issuer.as_deref()
+    }
+
+    /// `sub`.
+    pub fn subject(&self) -> Option<&str> {
+        self.inner.subject.as_deref()
+    }
+
+    /// `aud`, whether it was written as one text or as several.
+    pub fn audience(&self) -> &[String] {
+        &self.inner.audience
+    }
+
+    /// The client that the token was issued to: `client_id`, else `azp`.
+    pub fn client(&self) -> Option<&str> {
+        self.inner.client.as_deref()
+    }
+
+    /// `scope` (RFC 8693 §4.2, separated by spaces), else `scp` as some providers write it.
+    pub fn scopes(&self) -> &[String] {
+        &self.inner.scopes
+    }
+
+    /// Whether it has the scope.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.inner.scopes.iter().any(|known| known == scope)
+    }
+
+    /// `exp`, without leeway.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.inner.expires_at
+    }
+
+    /// `nbf`.
+    pub fn not_before(&self) -> Option<SystemTime> {
+        self.inner.not_before
+    }
+
+    /// `iat`.
+    pub fn issued_at(&self) -> Option<SystemTime> {
+        self.inner.issued_at
+    }
+
+    /// `jti`, or the public ID of an API key.
+    pub fn id(&self) -> Option<&str> {
+        self.inner.id.as_deref()
+    }
+
+    /// Any claim, as it was written.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.inner.object.get(name)
+    }
+
+    /// All claims, as they were written.
+    pub fn object(&self) -> &Map<String, Value> {
+        &self.inner.object
+    }
+
+    /// The claims as a type of one's own. Parsed once for each token and type, not for each call.
+    ///
+    /// # Errors
+    ///
+    /// The claims do not fit the type.
+    pub fn parse<T>(&self) -> Result<Arc<T>, ClaimsError>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        let known = |parsed: &[(TypeId, Arc<dyn Any + Send + Sync>)]| {
+            let (_, value) = parsed.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
+            Arc::clone(value).downcast::<T>().ok()
+        };
+        let lock = || self.inner.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = known(&lock()) {
+            return Ok(value);
+        }
+        // Without the lock: a type's own code runs here.
+        let value = T::deserialize(Value::Object(self.inner.object.clone()))
+            .map_err(|source| ClaimsError::Type { name: std::any::type_name::<T>(), source })?;
+        let mut parsed = lock();
+        Ok(known(&parsed).unwrap_or_else(|| {
+            let value = Arc::new(value);
+            parsed.push((TypeId::of::<T>(), Arc::clone(&value) as Arc<dyn Any + Send + Sync>));
+            value
+        }))
+    }
+}
+
+impl fmt::Debug for TokenClaims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenClaims")?;
+        f.debug_set().entries(self.inner.object.keys()).finish()
+    }
+}
+
+/// Why there are no claims of the asked type.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClaimsError {
+    /// What proved the principal has no claims, as a certificate.
+    #[error("the principal was not proven by a token")]
+    None,
+    /// The claims do not fit the type. The source may quote a claim.
+    #[error("the token's claims are not a `{name}`")]
+    Type {
+        /// The type.
+        name: &'static str,
+        /// What does not fit.
+        source: serde_json::Error,
+    },
+}
+
+/// A NumericDate (RFC 7519 §2): seconds, and fractions of them, since 1970. `None` for what is
+/// no number, and for times that a clock cannot show.
+pub(crate) fn numeric_date(value: &Value) -> Option<SystemTime> {
+    if let Some(seconds) = value.as_u64() {
+        return UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
+    }
+    let seconds = value.as_f64()?;
+    let apart = Duration::try_from_secs_f64(seconds.abs()).ok()?;
+    match seconds < 0.0 {
+        true => UNIX_EPOCH.checked_sub(apart),
+        false => UNIX_EPOCH.checked_add(apart),
+    }
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(one) => vec![one.clone()],
+        Value::Array(all) => all.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn scopes(object: &Map<String, Value>) -> Vec<String> {
+    match object.get("scope").or_else(|| object.get("scp")) {
+        Some(Value::String(text)) => {
+            text.split(' ').filter(|one| !one.is_empty()).map(str::to_owned).collect()
+        }
+        Some(list) => texts(list),
+        None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+    use serde_json::json;
+
+    fn claims(value: Value) -> TokenClaims {
+        match value {
+            Value::Object(object) => TokenClaims::from_object(object),
+            _ => unreachable!("an object"),
+        }
+    }
+
+    #[test]
+    fn standard_claims_are_fields() {
+        let all = claims(json!({
+            "iss": "https://id.example", "sub": "alice", "aud": "orders", "azp": "web",
+            "scope": "read  write", "exp": 1_800_000_000, "iat": 1.5, "jti": "j1",
+        }));
+        assert_eq!(all.issuer(), Some("https://id.example"));
+        assert_eq!(
+            (all.subject(), all.client(), all.id()),
+            (Some("alice"), Some("web"), Some("j1"))
+        );
+        assert_eq!(all.audience(), ["orders"]);
+        assert_eq!(all.scopes(), ["read", "write"]);
+        assert!(all.has_scope("write") && !all.has_scope("read  write"));
+        assert_eq!(all.expires_at(), Some(UNIX_EPOCH + Duration::from_secs(1_800_000_000)));
+        assert_eq!(all.issued_at(), Some(UNIX_EPOCH + Duration::from_millis(1_500)));
+        assert_eq!(claims(json!({"scp": ["a", "b"], "aud": ["x", "y"]})).scopes(), ["a", "b"]);
+    }
+
+    #[test]
+    fn times_that_no_clock_shows_are_absent() {
+        for exp in [json!("1"), json!(null), json!(1e300), json!(-1e300)] {
+            assert_eq!(claims(json!({"exp": exp})).expires_at(), None);
+        }
+        assert!(claims(json!({"exp": -1.5})).expires_at().expect("a time") < UNIX_EPOCH);
+    }
+
+    #[test]
+    fn own_claims_are_parsed_once_for_each_type() {
+        #[derive(Deserialize)]
+        struct Mine {
+            tenant: String,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Other {
+            #[allow(dead_code)]
+            tenant: u32,
+        }
+        let all = claims(json!({"tenant": "acme"}));
+        let first = all.parse::<Mine>().expect("fits");
+        assert_eq!(first.tenant, "acme");
+        assert!(Arc::ptr_eq(&first, &all.clone().parse::<Mine>().expect("fits")));
+        all.parse::<Other>().expect_err("does not fit");
+    }
+
+    #[test]
+    fn values_stay_hidden_in_debug_output() {
+        let shown = format!("{:?}", claims(json!({"sub": "hunter2"})));
+        assert_eq!(shown, r#"TokenClaims{"sub"}"#);
+    }
+}
