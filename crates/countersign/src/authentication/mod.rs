@@ -5,6 +5,7 @@
 
 mod error;
 mod evidence;
+pub mod jwt;
 mod lease;
 mod mutual_tls;
 mod static_tokens;
