@@ -110,7 +110,7 @@ impl JwtBuilder {
         self
     }
 
-    /// How many verified tokens are remembered. Default: [`Jwt::DEFAULT_CAPACITY`].
+    /// How many verified tokens are remembered; 0: none. Default: [`Jwt::DEFAULT_CAPACITY`].
     pub fn remember_tokens(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
         self
