@@ -6,6 +6,8 @@
 mod algorithm;
 pub(crate) mod json;
 mod keys;
+mod thumbprint;
 
 pub use algorithm::Algorithm;
 pub use keys::{InvalidKeySet, KeySet, SkippedKey};
+pub use thumbprint::{NoThumbprint, thumbprint};
