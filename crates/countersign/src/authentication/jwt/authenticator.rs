@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::dpop::DpopVerifier;
 use super::error::TokenError;
 use super::proven::Proven;
 use super::verifier::{Judged, Verification, Verifier};
@@ -15,7 +16,9 @@ use crate::identity::TokenClaims;
 /// Proves callers by tokens that an issuer signed (RFC 7519), as OpenID providers, Kubernetes and
 /// SPIFFE give them out.
 ///
-/// Takes `authorization: Bearer <token>`. An issuer that is not listed is never asked for
+/// Takes `authorization: Bearer <token>`. A token that is bound to a client certificate (RFC 8705)
+/// or to a key (RFC 9449, `authorization: DPoP <token>` with a proof in `dpop`) is never taken as
+/// a plain bearer token. An issuer that is not listed is never asked for
 /// anything, and neither is one that is listed on a token's word: keys come from where the
 /// configuration says.
 ///
@@ -37,6 +40,7 @@ use crate::identity::TokenClaims;
 pub struct Jwt {
     name: Arc<str>,
     verifier: Arc<Verifier>,
+    proofs: Arc<DpopVerifier>,
 }
 
 impl Jwt {
@@ -46,8 +50,8 @@ impl Jwt {
     /// How many verified tokens are remembered, unless it is said otherwise.
     pub const DEFAULT_CAPACITY: usize = 10_000;
 
-    pub(super) fn new(name: String, verifier: Verifier) -> Self {
-        Self { name: name.into(), verifier: Arc::new(verifier) }
+    pub(super) fn new(name: String, verifier: Verifier, proofs: DpopVerifier) -> Self {
+        Self { name: name.into(), verifier: Arc::new(verifier), proofs: Arc::new(proofs) }
     }
 
     /// Verifies a token outside a call. What it is bound to (`cnf`) nobody proves here, so a
@@ -123,7 +127,16 @@ impl Jwt {
                 Err(TokenError::ProofInvalid("the token is bound to no key").into())
             }
             None => Ok(leased()),
-            Some(_) => Err(TokenError::ProofRequired("proofs are not checked here").into()),
+            // RFC 9449 §7.2: a bound token is no bearer token, proof or not.
+            Some(_) if !token.by_dpop => {
+                Err(TokenError::ProofRequired("it came as a bearer token").into())
+            }
+            Some(key) => {
+                // The proof is for this call alone, so there is no lease.
+                let target = evidence.target();
+                self.proofs.verify(evidence.proof(), token.token, key, target)?;
+                Ok(accepted)
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::algorithm::Algorithm;
 use super::authenticator::Jwt;
+use super::dpop::{DpopSettings, DpopVerifier};
 use super::hmac::SharedSecret;
 use super::issuer::{Issuer, IssuerWithoutAudience, Material};
 use super::profile::Profile;
@@ -20,6 +21,7 @@ pub struct JwtBuilder {
     name: String,
     capacity: usize,
     revocations: Revocations,
+    proofs: DpopSettings,
     clock: Arc<dyn Clock>,
 }
 
@@ -92,6 +94,7 @@ impl Jwt {
             name: Self::NAME.to_owned(),
             capacity: Self::DEFAULT_CAPACITY,
             revocations: Revocations::new(),
+            proofs: DpopSettings::new(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -119,6 +122,12 @@ impl JwtBuilder {
     /// Tokens, subjects and keys that are taken back before their time.
     pub fn revocations(mut self, revocations: Revocations) -> Self {
         self.revocations = revocations;
+        self
+    }
+
+    /// How proofs for tokens that are bound to a key are checked.
+    pub fn proofs(mut self, settings: DpopSettings) -> Self {
+        self.proofs = settings;
         self
     }
 
@@ -153,9 +162,10 @@ impl JwtBuilder {
                 trusted.push(Trusted { name, issuer: issuer.clone(), verification });
             }
         }
-        let Self { name, capacity, revocations, clock, .. } = self;
+        let Self { name, capacity, revocations, proofs, clock, .. } = self;
+        let proofs = DpopVerifier::new(proofs, Arc::clone(&clock));
         let verifier = Verifier::new(trusted, name.clone(), capacity, revocations, clock);
-        Ok(Jwt::new(name, verifier))
+        Ok(Jwt::new(name, verifier, proofs))
     }
 }
 
