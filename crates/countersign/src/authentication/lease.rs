@@ -42,6 +42,11 @@ impl Lease {
         self.granted.as_ref().is_none_or(|(generation, seen)| generation.now() == *seen)
     }
 
+    /// Whether anything but time could end it.
+    pub(crate) fn may_be_withdrawn(&self) -> bool {
+        self.granted.is_some()
+    }
+
     /// When it ends by itself.
     pub fn ends_at(&self) -> Option<SystemTime> {
         self.until
