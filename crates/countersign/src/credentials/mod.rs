@@ -7,6 +7,7 @@ mod call;
 mod channel;
 mod composite;
 mod metadata;
+pub mod oauth;
 mod server;
 
 pub use api_key::ApiKey;
