@@ -63,6 +63,9 @@ pub mod clock;
 pub mod credentials;
 pub mod danger;
 pub mod fetch;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod identity;
 pub mod secret;
 pub mod tls;
