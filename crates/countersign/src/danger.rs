@@ -2,6 +2,7 @@
 //!
 //! There is no way to skip the verification of host names or certificate chains.
 
+use crate::authentication::{IntrospectionBuilder, KnowsAudience, WantsAudience};
 use crate::tls::{Alpn, ClientTls, ServerTls};
 
 /// Accepts servers that negotiate no application protocol by ALPN.
@@ -17,4 +18,23 @@ pub fn allow_servers_without_alpn(tls: ClientTls) -> ClientTls {
 /// [`allow_servers_without_alpn`].
 pub fn allow_clients_without_alpn(tls: ServerTls) -> ServerTls {
     tls.alpn(Alpn::Optional)
+}
+
+/// Accepts tokens whose introspection answer does not say whom they are for (`aud`); an answer
+/// that does say it still has to name one of our audiences.
+///
+/// For servers that leave `aud` out, as RFC 7662 §2.2 allows. A token that was issued for another
+/// service then passes here, unless the endpoint itself compares what it answers with the client
+/// that asks (§4).
+pub fn audience_may_be_absent(
+    introspection: IntrospectionBuilder<KnowsAudience>,
+) -> IntrospectionBuilder<KnowsAudience> {
+    introspection.audience_may_be_absent()
+}
+
+/// Accepts tokens whomever they are for: any service that is given a token can use it here.
+pub fn any_audience(
+    introspection: IntrospectionBuilder<WantsAudience>,
+) -> IntrospectionBuilder<KnowsAudience> {
+    introspection.any_audience()
 }
