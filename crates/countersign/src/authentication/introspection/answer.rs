@@ -192,3 +192,6 @@ fn is_access_token(token_type: Option<&str>, used_as: Option<&str>, typ: Option<
         && used_as.is_none_or(|kind| is(kind, &["access_token", "access"]))
         && !typ.is_some_and(|kind| is(kind, &["Refresh", "Offline", "ID", "Logout"]))
 }
+
+#[cfg(test)]
+mod tests;

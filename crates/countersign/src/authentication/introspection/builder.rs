@@ -6,6 +6,8 @@ use super::Introspection;
 use super::answer::{Audience, Expected};
 use super::endpoint::Endpoint;
 use super::flights::Shared;
+use crate::authentication::jwt::DpopSettings;
+use crate::authentication::jwt::dpop::DpopVerifier;
 use crate::clock::{Clock, SystemClock};
 use crate::credentials::oauth::ClientAuthentication;
 use crate::fetch::{FetchError, FetchLimits, HttpClient, HttpsClient, Url};
@@ -25,6 +27,7 @@ pub struct IntrospectionBuilder<A> {
     remember: Duration,
     limits: FetchLimits,
     concurrency: usize,
+    dpop: DpopSettings,
     named: PhantomData<A>,
 }
 
@@ -77,6 +80,7 @@ impl IntrospectionBuilder<WantsAudience> {
             remember: MAX_REMEMBER,
             limits: FetchLimits { max_bytes: 64 * 1024, ..FetchLimits::default() },
             concurrency: 64,
+            dpop: DpopSettings::new(),
             named: PhantomData,
         }
     }
@@ -108,6 +112,7 @@ impl IntrospectionBuilder<WantsAudience> {
             remember: self.remember,
             limits: self.limits,
             concurrency: self.concurrency,
+            dpop: self.dpop,
             named: PhantomData,
         }
     }
@@ -164,6 +169,13 @@ impl<A> IntrospectionBuilder<A> {
         self.concurrency = most;
         self
     }
+
+    /// How proofs are checked of tokens that are bound to a key (RFC 9449). Default:
+    /// [`DpopSettings::new`].
+    pub fn dpop(mut self, settings: DpopSettings) -> Self {
+        self.dpop = settings;
+        self
+    }
 }
 
 impl IntrospectionBuilder<KnowsAudience> {
@@ -205,10 +217,12 @@ impl IntrospectionBuilder<KnowsAudience> {
             Some(http) => http,
             None => Arc::new(HttpsClient::new(ClientTls::system_roots())),
         };
+        let proofs = DpopVerifier::new(self.dpop, Arc::clone(&self.clock));
         let endpoint = Endpoint { url, client, http, limits: self.limits, clock: self.clock };
         let expected =
             Expected { issuer: self.issuer, audience: self.audience, leeway: self.leeway };
-        Ok(Introspection::with(Shared::new(endpoint, expected, self.remember, self.concurrency)))
+        let shared = Shared::new(endpoint, expected, self.remember, self.concurrency);
+        Ok(Introspection::with(shared, proofs))
     }
 }
 

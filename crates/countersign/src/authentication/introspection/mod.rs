@@ -8,9 +8,6 @@ mod endpoint;
 mod flights;
 mod health;
 
-#[cfg(test)]
-mod tests;
-
 pub use builder::{IntrospectionBuilder, IntrospectionError, KnowsAudience, WantsAudience};
 
 use std::fmt;
@@ -21,13 +18,14 @@ use async_trait::async_trait;
 use self::answer::Verdict;
 use self::cache::Entry;
 use self::flights::Shared;
+use super::jwt::dpop::DpopVerifier;
 use super::{
     AuthenticationError, Authenticator, CallEvidence, Evidence, EvidenceKinds, Outcome, Reason,
 };
 
 /// Proves callers by tokens that their issuer vouches for when it is asked (RFC 7662).
 ///
-/// Reads `authorization: Bearer <token>`. What the token looks like does not matter: a JWT is
+/// Reads `authorization` with the schemes `Bearer` and `DPoP`. What the token looks like does not matter: a JWT is
 /// asked for like any other.
 ///
 /// ```no_run
@@ -48,8 +46,9 @@ use super::{
 /// audiences, whose `exp` and `nbf` hold with 60 s of leeway, whose `iss`, if there is one, is the
 /// [`issuer`](IntrospectionBuilder::issuer) that was set, and which is an access token as far as
 /// the answer tells (`token_type`, `token_use`, `typ`). A token with `cnf` is accepted only with
-/// the client certificate that it is bound to (RFC 8705 §3.2); one bound to a key (RFC 9449) or in
-/// a way that is not known is refused with `PROOF_REQUIRED`.
+/// what it is bound to: the client certificate of the connection (RFC 8705 §3.2), or a proof for
+/// the call, which comes with the scheme `DPoP` (RFC 9449 §7). One that is bound in a way that is
+/// not known is refused with `PROOF_REQUIRED`.
 ///
 /// **The principal** is `iss#sub`, or `sub` where the issuer is not known. An answer without `sub`
 /// speaks of a client: that is named `client:` and its `client_id`, so that no client can pass for
@@ -83,6 +82,7 @@ pub struct Introspection {
 /// What stops everything when it is dropped; tasks hold the inside alone.
 struct Handle {
     shared: Arc<Shared>,
+    proofs: DpopVerifier,
 }
 
 impl Drop for Handle {
@@ -101,8 +101,8 @@ impl Introspection {
         IntrospectionBuilder::new(endpoint)
     }
 
-    fn with(shared: Shared) -> Self {
-        Self { handle: Arc::new(Handle { shared: Arc::new(shared) }) }
+    fn with(shared: Shared, proofs: DpopVerifier) -> Self {
+        Self { handle: Arc::new(Handle { shared: Arc::new(shared), proofs }) }
     }
 
     /// Forgets all answers, also those that connections remember: the next call with any token
@@ -112,30 +112,76 @@ impl Introspection {
     }
 }
 
-/// The token, if the evidence is one.
-fn token_of<'a>(evidence: &Evidence<'a>) -> Option<&'a str> {
-    match evidence.call() {
-        CallEvidence::Bearer(token) => Some(token),
-        _ => None,
+/// A token, and the scheme that it came with.
+#[derive(Clone, Copy)]
+enum Presented<'a> {
+    Bearer(&'a str),
+    Dpop(&'a str),
+}
+
+impl<'a> Presented<'a> {
+    /// `Ok(None)`: the evidence is something else.
+    fn of(evidence: &Evidence<'a>) -> Result<Option<Self>, AuthenticationError> {
+        let presented = match evidence.call() {
+            CallEvidence::Bearer(token) => Self::Bearer(token),
+            CallEvidence::Other { scheme, value } if scheme.eq_ignore_ascii_case("DPoP") => {
+                Self::Dpop(value)
+            }
+            _ => return Ok(None),
+        };
+        let token = presented.token();
+        let malformed =
+            |detail| Err(AuthenticationError::new(Reason::CredentialsMalformed, detail));
+        if token.len() > CallEvidence::MAX_BYTES {
+            return malformed("the credential is longer than 16 KiB");
+        }
+        if !token.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',') {
+            return malformed("the credential has a character that none may have");
+        }
+        Ok(Some(presented))
+    }
+
+    fn token(self) -> &'a str {
+        match self {
+            Self::Bearer(token) | Self::Dpop(token) => token,
+        }
     }
 }
 
-fn judged(entry: &Entry, evidence: &Evidence<'_>) -> Outcome {
-    match &entry.verdict {
-        Verdict::Known(known) => {
-            known.binding.check(evidence)?;
-            let caller = evidence.accept(known.principal.clone()).leased(entry.lease.clone());
-            Ok(Some(match known.ends_at {
-                Some(end) => caller.expiring_at(end),
-                None => caller,
-            }))
+impl Entry {
+    /// What the answer means for a call.
+    fn judge(
+        &self,
+        presented: Presented<'_>,
+        evidence: &Evidence<'_>,
+        proofs: &DpopVerifier,
+    ) -> Outcome {
+        let known = match &self.verdict {
+            Verdict::Known(known) => known,
+            Verdict::Refused { reason, detail } => {
+                return Err(AuthenticationError::new(*reason, *detail));
+            }
+            Verdict::Trouble(trouble) => {
+                let error = AuthenticationError::unavailable("the token cannot be introspected");
+                return Err(error
+                    .with_source(Arc::clone(trouble))
+                    .with_retry_after(trouble.retry_after()));
+            }
+        };
+        known.binding.check(presented, evidence, proofs)?;
+        let mut caller = evidence.accept(known.principal.clone());
+        if let Some(end) = known.ends_at {
+            caller = caller.expiring_at(end);
         }
-        Verdict::Refused { reason, detail } => Err(AuthenticationError::new(*reason, *detail)),
-        Verdict::Trouble(trouble) => {
-            Err(AuthenticationError::unavailable("the token cannot be introspected")
-                .with_source(Arc::clone(trouble))
-                .with_retry_after(trouble.retry_after()))
+        if !known.binding.is_per_call() {
+            caller = caller.leased(self.lease.clone());
         }
+        Ok(Some(caller))
+    }
+
+    /// Whether it may be judged but once for a call.
+    fn is_per_call(&self) -> bool {
+        matches!(&self.verdict, Verdict::Known(known) if known.binding.is_per_call())
     }
 }
 
@@ -150,22 +196,27 @@ impl Authenticator for Introspection {
     }
 
     fn authenticate_now(&self, evidence: &Evidence<'_>) -> Option<Outcome> {
-        let Some(token) = token_of(evidence) else { return Some(Ok(None)) };
-        if token.len() > CallEvidence::MAX_BYTES {
-            let detail = "the credential is longer than 16 KiB";
-            return Some(Err(AuthenticationError::new(Reason::CredentialsMalformed, detail)));
+        let presented = match Presented::of(evidence) {
+            Ok(Some(presented)) => presented,
+            Ok(None) => return Some(Ok(None)),
+            Err(error) => return Some(Err(error)),
+        };
+        let entry = self.handle.shared.remembered(presented.token())?;
+        // A proof counts once, and whoever asks at once may ask again.
+        if entry.is_per_call() {
+            return None;
         }
-        let entry = self.handle.shared.remembered(token)?;
-        Some(judged(&entry, evidence))
+        Some(entry.judge(presented, evidence, &self.handle.proofs))
     }
 
     async fn authenticate(&self, evidence: &Evidence<'_>) -> Outcome {
-        if let Some(outcome) = self.authenticate_now(evidence) {
-            return outcome;
-        }
-        let Some(token) = token_of(evidence) else { return Ok(None) };
-        let entry = self.handle.shared.ask(token).await;
-        judged(&entry, evidence)
+        let Some(presented) = Presented::of(evidence)? else { return Ok(None) };
+        let shared = &self.handle.shared;
+        let entry = match shared.remembered(presented.token()) {
+            Some(entry) => entry,
+            None => shared.ask(presented.token()).await,
+        };
+        entry.judge(presented, evidence, &self.handle.proofs)
     }
 
     fn is_repeatable(&self) -> bool {
