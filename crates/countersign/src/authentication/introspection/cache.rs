@@ -68,7 +68,10 @@ impl Answers {
     /// Remembers what was found out, for as long as that counts from the time of the question.
     pub(super) fn put(&self, key: Key, asked: Asked, verdict: Verdict) -> Entry {
         let entry = self.entry(asked, verdict);
-        self.entries.insert(key, entry.clone());
+        // What was asked for before a change must not push out what was asked for after.
+        if entry.lease.is_current() {
+            self.entries.insert(key, entry.clone());
+        }
         entry
     }
 
