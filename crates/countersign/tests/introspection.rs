@@ -504,8 +504,8 @@ async fn an_audience_is_looked_at_unless_danger_says_otherwise() {
             .clock(ManualClock::new(start()))
     };
     let required = |endpoint: &Endpoint| base(endpoint).audience("orders").audience("billing");
-    let lenient = |endpoint: &Endpoint| danger::audience_may_be_absent(required(endpoint));
-    let any = |endpoint: &Endpoint| danger::any_audience(base(endpoint));
+    let lenient = |endpoint: &Endpoint| danger::introspected_without_audience(required(endpoint));
+    let any = |endpoint: &Endpoint| danger::introspected_for_any_audience(base(endpoint));
     let no = "TOKEN_AUDIENCE";
     for (aud, told_by) in [
         (json!("orders"), [ALICE, ALICE, ALICE]),

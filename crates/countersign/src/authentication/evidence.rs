@@ -4,6 +4,7 @@ use std::time::SystemTime;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use super::error::{AuthenticationError, Reason};
 use super::lease::Lease;
 use crate::credentials::API_KEY;
 use crate::identity::{MethodPath, PeerIdentity, Principal, SecurityLevel};
@@ -176,6 +177,22 @@ impl<'a> Evidence<'a> {
         let text = value.to_str().map_err(|_| Malformed::Characters)?;
         let call = if is_key { api_key_of(text)? } else { authorization_of(text)? };
         Ok(Self::new(peer, call))
+    }
+
+    /// Reads a call's metadata as the gate does, for those who stand no gate before a service.
+    ///
+    /// # Errors
+    ///
+    /// There is not exactly one credential, or it is not one:
+    /// [`Reason::CredentialsMalformed`](super::Reason::CredentialsMalformed).
+    pub fn from_metadata(
+        metadata: &'a HeaderMap,
+        peer: &'a PeerIdentity,
+        kinds: EvidenceKinds,
+    ) -> Result<Self, AuthenticationError> {
+        Self::read(metadata, peer, kinds).map_err(|malformed| {
+            AuthenticationError::new(Reason::CredentialsMalformed, malformed.to_string())
+        })
     }
 
     /// The connection that the call came by.

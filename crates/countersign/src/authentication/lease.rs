@@ -7,10 +7,11 @@ use std::time::SystemTime;
 ///
 /// An authenticator grants one with [`Authenticated::leased`](super::Authenticated::leased). It
 /// ends at a time, and at once when what it was granted by has changed.
+/// Cloning is one atomic increment.
 #[derive(Clone, Debug)]
 pub struct Lease {
     until: Option<SystemTime>,
-    granted: Option<(Generation, u64)>,
+    granted: Option<Arc<Vec<(Generation, u64)>>>,
 }
 
 impl Lease {
@@ -24,11 +25,12 @@ impl Lease {
         Self { until: Some(until), granted: None }
     }
 
-    /// Ends also when the generation advances. Read it *before* looking at what it stands for:
+    /// Ends also when the generation advances; may be said of several. Read it *before* looking at what it stands for:
     /// a change in between then ends the lease, and not the change after.
     #[must_use]
     pub fn within(mut self, generation: &Generation, seen: u64) -> Self {
-        self.granted = Some((generation.clone(), seen));
+        let granted = self.granted.get_or_insert_default();
+        Arc::make_mut(granted).push((generation.clone(), seen));
         self
     }
 
@@ -39,7 +41,8 @@ impl Lease {
 
     /// Whether nothing changed since it was granted, whatever the time.
     pub fn is_current(&self) -> bool {
-        self.granted.as_ref().is_none_or(|(generation, seen)| generation.now() == *seen)
+        let mut granted = self.granted.iter().flat_map(|granted| granted.iter());
+        granted.all(|(generation, seen)| generation.now() == *seen)
     }
 
     /// When it ends by itself.

@@ -35,15 +35,32 @@ impl TokenClaims {
     /// Reads the standard claims out of a JSON object. A standard claim of the wrong type counts
     /// as absent here; whoever verifies refuses it before.
     pub fn from_object(object: Map<String, Value>) -> Self {
-        let text = |name: &str| object.get(name).and_then(Value::as_str).map(str::to_owned);
+        Self::mapped(object, &ClaimNames::default())
+    }
+
+    /// The same for a provider that keeps subject, client or scopes elsewhere.
+    pub fn mapped(object: Map<String, Value>, names: &ClaimNames) -> Self {
+        let text = |name: &str| {
+            ClaimNames::look_up(&object, name).and_then(Value::as_str).map(str::to_owned)
+        };
         let time = |name: &str| object.get(name).and_then(numeric_date);
         let inner = Inner {
             issuer: text("iss"),
-            subject: text("sub"),
+            subject: text(&names.subject),
             audience: object.get("aud").map(texts).unwrap_or_default(),
-            // RFC 9068 §2.2 says `client_id`, OpenID Connect Core §2 `azp`.
-            client: text("client_id").or_else(|| text("azp")),
-            scopes: scopes(&object),
+            client: match &names.client {
+                Some(name) => text(name),
+                // RFC 9068 §2.2 says `client_id`, OpenID Connect Core §2 `azp`.
+                None => text("client_id").or_else(|| text("azp")),
+            },
+            scopes: match &names.scopes {
+                Some(name) => ClaimNames::look_up(&object, name).map(scopes).unwrap_or_default(),
+                None => object
+                    .get("scope")
+                    .or_else(|| object.get("scp"))
+                    .map(scopes)
+                    .unwrap_or_default(),
+            },
             expires_at: time("exp"),
             not_before: time("nbf"),
             issued_at: time("iat"),
@@ -143,6 +160,36 @@ impl TokenClaims {
     }
 }
 
+/// Where a provider keeps what a principal is made of.
+///
+/// A name that begins with a slash is a JSON pointer (RFC 6901), as `/realm_access/roles`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimNames {
+    /// Default: `sub`.
+    pub subject: String,
+    /// Default: `client_id`, else `azp`.
+    pub client: Option<String>,
+    /// Text separated by spaces, or a list of texts. Default: `scope`, else `scp`.
+    pub scopes: Option<String>,
+}
+
+impl Default for ClaimNames {
+    fn default() -> Self {
+        Self { subject: "sub".to_owned(), client: None, scopes: None }
+    }
+}
+
+impl ClaimNames {
+    pub(crate) fn look_up<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+        let Some(pointer) = name.strip_prefix('/') else {
+            return object.get(name);
+        };
+        let mut steps = pointer.split('/').map(|step| step.replace("~1", "/").replace("~0", "~"));
+        let first = object.get(&steps.next()?)?;
+        steps.try_fold(first, |value, step| value.as_object()?.get(&step))
+    }
+}
+
 impl fmt::Debug for TokenClaims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenClaims")?;
@@ -189,13 +236,13 @@ fn texts(value: &Value) -> Vec<String> {
     }
 }
 
-fn scopes(object: &Map<String, Value>) -> Vec<String> {
-    match object.get("scope").or_else(|| object.get("scp")) {
-        Some(Value::String(text)) => {
+/// Scopes as RFC 8693 §4.2 writes them, or as a list.
+fn scopes(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => {
             text.split(' ').filter(|one| !one.is_empty()).map(str::to_owned).collect()
         }
-        Some(list) => texts(list),
-        None => Vec::new(),
+        list => texts(list),
     }
 }
 
@@ -229,6 +276,24 @@ mod tests {
         assert_eq!(all.expires_at(), Some(UNIX_EPOCH + Duration::from_secs(1_800_000_000)));
         assert_eq!(all.issued_at(), Some(UNIX_EPOCH + Duration::from_millis(1_500)));
         assert_eq!(claims(json!({"scp": ["a", "b"], "aud": ["x", "y"]})).scopes(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_provider_may_keep_them_elsewhere() {
+        let names = ClaimNames {
+            subject: "oid".to_owned(),
+            client: Some("appid".to_owned()),
+            scopes: Some("/realm_access/roles".to_owned()),
+        };
+        let Value::Object(object) = json!({
+            "sub": "pairwise", "oid": "42", "appid": "web", "azp": "no", "scope": "no",
+            "realm_access": {"roles": ["reader"]},
+        }) else {
+            unreachable!("an object")
+        };
+        let all = TokenClaims::mapped(object, &names);
+        assert_eq!((all.subject(), all.client()), (Some("42"), Some("web")));
+        assert_eq!(all.scopes(), ["reader"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod security_level;
 mod spiffe;
 
 pub use authority::{Authority, InvalidAuthority};
-pub use claims::{ClaimsError, TokenClaims};
+pub use claims::{ClaimNames, ClaimsError, TokenClaims};
 pub use method_path::{MethodPath, NotCanonical};
 pub use peer::{PeerAddress, PeerCertificate, PeerIdentity, TlsFacts, UnixPeer};
 pub use principal::Principal;

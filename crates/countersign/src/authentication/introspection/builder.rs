@@ -90,12 +90,12 @@ impl IntrospectionBuilder<WantsAudience> {
     ///
     /// RFC 7662 §2.2 lets servers leave `aud` out; such tokens are refused with
     /// `TOKEN_AUDIENCE`, unless
-    /// [`danger::audience_may_be_absent`](crate::danger::audience_may_be_absent) says otherwise.
+    /// [`danger::introspected_without_audience`](crate::danger::introspected_without_audience) says otherwise.
     pub fn audience(self, audience: impl Into<String>) -> IntrospectionBuilder<KnowsAudience> {
         self.knowing(Audience::Required(vec![audience.into()]))
     }
 
-    /// Only by [`danger::any_audience`](crate::danger::any_audience).
+    /// Only by [`danger::introspected_for_any_audience`](crate::danger::introspected_for_any_audience).
     pub(crate) fn any_audience(self) -> IntrospectionBuilder<KnowsAudience> {
         self.knowing(Audience::Unchecked)
     }
@@ -189,7 +189,7 @@ impl IntrospectionBuilder<KnowsAudience> {
         self
     }
 
-    /// Only by [`danger::audience_may_be_absent`](crate::danger::audience_may_be_absent).
+    /// Only by [`danger::introspected_without_audience`](crate::danger::introspected_without_audience).
     pub(crate) fn audience_may_be_absent(mut self) -> Self {
         if let Audience::Required(all) = &mut self.audience {
             self.audience = Audience::IfPresent(std::mem::take(all));

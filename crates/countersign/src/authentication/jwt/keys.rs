@@ -74,6 +74,16 @@ impl KeySet {
         Self::read(json, KeyUse::Signature)
     }
 
+    /// Reads the JWT part of a SPIFFE bundle (SPIFFE Trust Domain and Bundle §4): the keys with
+    /// `use` `jwt-svid`.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_json`](Self::from_json).
+    pub fn from_spiffe_bundle(json: &str) -> Result<Self, InvalidKeySet> {
+        Self::read(json, KeyUse::JwtSvid)
+    }
+
     pub(super) fn read(json: &str, key_use: KeyUse) -> Result<Self, InvalidKeySet> {
         if json.len() > Self::MAX_BYTES {
             return Err(InvalidKeySet("it is larger than 512 KiB".to_owned()));

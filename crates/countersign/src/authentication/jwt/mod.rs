@@ -4,12 +4,35 @@
 //! nothing in a token names where to fetch or which check to leave out (RFC 8725).
 
 mod algorithm;
+mod authenticator;
+mod builder;
+mod cache;
+mod check;
 pub(crate) mod dpop;
+mod error;
+mod hmac;
+mod issuer;
 pub(crate) mod json;
 mod keys;
+mod profile;
+mod proven;
+mod revocation;
+mod source;
+#[cfg(test)]
+mod tests;
 mod thumbprint;
+mod token;
+mod verifier;
 
 pub use algorithm::Algorithm;
+pub use authenticator::Jwt;
+pub use builder::{JwtBuilder, JwtError};
 pub use dpop::{DpopNonces, DpopNoncesError, DpopSettings};
+pub use error::TokenError;
+pub use hmac::{HmacAlgorithm, SharedSecret, ShortSecret};
+pub use issuer::{Issuer, IssuerWithoutAudience};
 pub use keys::{InvalidKeySet, KeySet, SkippedKey};
+pub use profile::Profile;
+pub use revocation::{Revocations, RevocationsFull};
+pub use source::KeySource;
 pub use thumbprint::{NoThumbprint, thumbprint};

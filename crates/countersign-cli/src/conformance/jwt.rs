@@ -1,0 +1,218 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use countersign::Clock;
+use countersign::authentication::Authenticated;
+use countersign::authentication::jwt::{
+    Algorithm, Issuer, IssuerWithoutAudience, Jwt, KeySet, KeySource, Profile,
+};
+use countersign::authentication::{
+    AuthenticationError, Authenticator, CallEvidence, Evidence, EvidenceKinds, Reason,
+};
+use countersign::identity::{PeerIdentity, TokenClaims};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// The verdict on one case, without its `id`.
+pub(super) fn judge(case: &Value) -> Value {
+    let verdict = Case::deserialize(case)
+        .map_err(|error| Refused::case(format!("this is no case: {error}")))
+        .and_then(|case| case.judge());
+    match verdict {
+        Ok(claims) => json!({
+            "verdict": "accept", "reason": null, "claims": claims.object(),
+        }),
+        Err(Refused { reason, error: None }) => json!({
+            "verdict": "reject", "reason": reason.as_str(), "claims": null,
+        }),
+        Err(Refused { reason, error: Some(text) }) => json!({
+            "verdict": "reject", "reason": reason.as_str(), "claims": null,
+            "error": super::error(&text),
+        }),
+    }
+}
+
+#[derive(Deserialize)]
+struct Case {
+    token: Option<String>,
+    /// The values of `authorization`, in place of the token.
+    authorization: Option<Vec<String>>,
+    verifier: Settings,
+}
+
+#[derive(Deserialize)]
+struct Settings {
+    providers: Option<Vec<Provider>>,
+    /// By trust domain, for JWT-SVIDs.
+    bundles: Option<Map<String, Value>>,
+    profile: Option<String>,
+    audiences: Option<Vec<String>>,
+    algorithms: Option<Vec<String>>,
+    leeway: Option<f64>,
+    required_claims: Option<Vec<String>>,
+    typ: Option<String>,
+    now: f64,
+}
+
+#[derive(Deserialize)]
+struct Provider {
+    issuer: String,
+    #[serde(default)]
+    jwks: Value,
+}
+
+/// Why there are no claims; `error` where the case itself cannot be judged as it stands.
+struct Refused {
+    reason: Reason,
+    error: Option<String>,
+}
+
+impl Refused {
+    fn because(reason: Reason) -> Self {
+        Self { reason, error: None }
+    }
+
+    fn case(error: String) -> Self {
+        Self { reason: Reason::VerifierUnavailable, error: Some(error) }
+    }
+}
+
+impl From<AuthenticationError> for Refused {
+    fn from(error: AuthenticationError) -> Self {
+        Self::because(error.reason())
+    }
+}
+
+impl Case {
+    fn judge(&self) -> Result<TokenClaims, Refused> {
+        let jwt = self.verifier.build()?;
+        let peer = PeerIdentity::unknown();
+        match (&self.token, &self.authorization) {
+            (Some(token), None) => prove(&jwt, &Evidence::new(&peer, CallEvidence::Bearer(token))),
+            (None, Some(values)) => {
+                let mut metadata = HeaderMap::new();
+                for value in values {
+                    let value = HeaderValue::from_bytes(value.as_bytes())
+                        .map_err(|_| Refused::because(Reason::CredentialsMalformed))?;
+                    metadata.append(AUTHORIZATION, value);
+                }
+                let kinds = EvidenceKinds { authorization: true, ..EvidenceKinds::default() };
+                let evidence = Evidence::from_metadata(&metadata, &peer, kinds)?;
+                if matches!(evidence.call(), CallEvidence::None) {
+                    return Err(Refused::because(Reason::CredentialsMissing));
+                }
+                prove(&jwt, &evidence)
+            }
+            _ => Err(Refused::case("a case has either a token or metadata values".to_owned())),
+        }
+    }
+}
+
+fn prove(jwt: &Jwt, evidence: &Evidence<'_>) -> Result<TokenClaims, Refused> {
+    let outcome = jwt.authenticate_now(evidence);
+    let waits = || Refused::case("the verifier would have to ask for keys".to_owned());
+    let caller: Option<Authenticated> = outcome.ok_or_else(waits)??;
+    // Another scheme is nothing that a token's verifier knows.
+    let caller = caller.ok_or_else(|| Refused::because(Reason::CredentialsMalformed))?;
+    let claims = caller.principal().token().cloned();
+    claims.ok_or_else(|| Refused::case("a token has claims".to_owned()))
+}
+
+impl Settings {
+    fn build(&self) -> Result<Jwt, Refused> {
+        let profile = match self.profile.as_deref() {
+            None => Profile::default(),
+            Some(name) => Profile::from_name(name)
+                .ok_or_else(|| Refused::case(format!("{name:?} is not a profile")))?,
+        };
+        // Nobody's name: no token is for it.
+        let Some((audience, more)) = self.audiences.as_deref().and_then(<[_]>::split_first) else {
+            return Err(Refused {
+                reason: Reason::TokenAudience,
+                error: Some("a verifier without an audience takes nothing".to_owned()),
+            });
+        };
+        let now = time(self.now)?;
+        let mut builder = Jwt::builder().clock(At(now));
+        for (issuer, profile) in self.issuers(profile) {
+            let mut issuer = issuer.audience(audience);
+            for audience in more {
+                issuer = issuer.audience(audience);
+            }
+            builder = builder.issuer(self.complete(issuer, profile)?);
+        }
+        builder.build().map_err(|error| Refused::case(error.to_string()))
+    }
+
+    fn issuers(&self, profile: Profile) -> Vec<(IssuerWithoutAudience, Profile)> {
+        if profile == Profile::JwtSvid {
+            // What is no bundle has no keys.
+            let bundle = |bundle: &Value| {
+                KeySource::given(
+                    KeySet::from_spiffe_bundle(&bundle.to_string()).unwrap_or_default(),
+                )
+            };
+            let trusted = |(domain, keys): (&String, &Value)| {
+                (Jwt::trust_domain(domain, bundle(keys)), Profile::JwtSvid)
+            };
+            return self.bundles.iter().flatten().map(trusted).collect();
+        }
+        let keys = |one: &Provider| {
+            KeySource::given(KeySet::from_json(&one.jwks.to_string()).unwrap_or_default())
+        };
+        let trusted = |one: &Provider| (Jwt::issuer(&one.issuer).keys(keys(one)), profile);
+        self.providers.iter().flatten().map(trusted).collect()
+    }
+
+    fn complete(&self, mut issuer: Issuer, profile: Profile) -> Result<Issuer, Refused> {
+        if profile != Profile::JwtSvid {
+            issuer = issuer.profile(profile);
+        }
+        if let Some(names) = &self.algorithms {
+            // A name that is not known allows nothing.
+            let known: Vec<_> = names
+                .iter()
+                .filter_map(|name| Algorithm::from_name(name))
+                // JWT-SVID §2.2 has no EdDSA.
+                .filter(|one| profile != Profile::JwtSvid || *one != Algorithm::EdDSA)
+                .collect();
+            if known.is_empty() {
+                return Err(Refused {
+                    reason: Reason::TokenInvalid,
+                    error: Some("none of the algorithms is known here".to_owned()),
+                });
+            }
+            issuer = issuer.algorithms(known);
+        }
+        if let Some(leeway) = self.leeway {
+            let leeway = Duration::try_from_secs_f64(leeway)
+                .map_err(|_| Refused::case("the leeway is no number of seconds".to_owned()))?;
+            issuer = issuer.leeway(leeway);
+        }
+        if let Some(name) = &self.typ {
+            issuer = issuer.token_type(name);
+        }
+        for name in self.required_claims.iter().flatten() {
+            issuer = issuer.required_claim(name);
+        }
+        Ok(issuer)
+    }
+}
+
+fn time(seconds: f64) -> Result<SystemTime, Refused> {
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .and_then(|since| UNIX_EPOCH.checked_add(since))
+        .ok_or_else(|| Refused::case("`now` is no time that a clock shows".to_owned()))
+}
+
+/// A clock that stands.
+#[derive(Debug)]
+struct At(SystemTime);
+
+impl Clock for At {
+    fn now(&self) -> SystemTime {
+        self.0
+    }
+}
