@@ -5,13 +5,18 @@
 
 mod error;
 mod evidence;
+mod introspection;
 pub mod jwt;
 mod lease;
 mod mutual_tls;
+mod naming;
 mod static_tokens;
 
 pub use error::{AuthenticationError, Reason};
 pub use evidence::{Authenticated, CallEvidence, CallTarget, Evidence, EvidenceKinds, Proof};
+pub use introspection::{
+    Introspection, IntrospectionBuilder, IntrospectionError, KnowsAudience, WantsAudience,
+};
 pub use lease::{Generation, Lease};
 pub use mutual_tls::MutualTls;
 pub use static_tokens::{StaticTokens, StaticTokensError};
