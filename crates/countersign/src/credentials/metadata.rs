@@ -80,6 +80,11 @@ impl CallMetadata {
         self.entries
     }
 
+    /// What was added under a key.
+    pub(crate) fn value(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.entries.iter().find(|(present, _)| present == name).map(|(_, value)| value)
+    }
+
     /// The value under a key, for tests of call credentials.
     pub fn get(&self, key: &str) -> Option<&[u8]> {
         self.entries.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_bytes())

@@ -3,14 +3,20 @@
 
 mod api_key;
 mod bearer;
+mod cache;
 mod call;
 mod channel;
 mod composite;
 mod metadata;
+mod rejection;
 mod server;
 
 pub use api_key::ApiKey;
 pub use bearer::BearerToken;
+pub use cache::{
+    CachedToken, CachedTokenBuilder, FetchedToken, RefreshWindows, TokenError, TokenRequest,
+    TokenScope, TokenSource, TokenTelemetry,
+};
 pub use call::{
     CallCredentials, CallCredentialsError, CallCredentialsErrorKind, CallDetails,
     ChannelSecurityInfo,
@@ -18,6 +24,7 @@ pub use call::{
 pub use channel::{CarriesCallCredentials, ChannelCredentials, Insecure, Local, Tls};
 pub use composite::CompositeCallCredentials;
 pub use metadata::{CallMetadata, InvalidMetadata};
+pub use rejection::Rejection;
 pub use server::{ServerCredentials, ServerLimits};
 
 pub(crate) use api_key::API_KEY;
