@@ -8,6 +8,7 @@ mod call;
 mod channel;
 mod composite;
 mod metadata;
+pub mod oauth;
 mod rejection;
 mod server;
 

@@ -83,7 +83,7 @@ impl Algorithm {
         }
     }
 
-    pub(super) fn verification(self) -> &'static dyn VerificationAlgorithm {
+    pub(crate) fn verification(self) -> &'static dyn VerificationAlgorithm {
         match self {
             Self::RS256 => &signature::RSA_PKCS1_2048_8192_SHA256,
             Self::RS384 => &signature::RSA_PKCS1_2048_8192_SHA384,
