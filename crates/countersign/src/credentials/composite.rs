@@ -53,7 +53,8 @@ impl CallCredentials for CompositeCallCredentials {
 
     fn rejected(&self, rejection: &Rejection<'_>) -> bool {
         // Each is told, whatever the others say.
-        self.parts.iter().fold(false, |any, part| part.rejected(rejection) || any)
+        let said = self.parts.iter().map(|part| part.rejected(rejection));
+        said.filter(|said| *said).count() > 0
     }
 
     fn minimum_channel_security_level(&self) -> SecurityLevel {

@@ -76,8 +76,8 @@ impl CallMetadata {
     }
 
     /// What was added.
-    pub(crate) fn into_entries(self) -> Vec<(HeaderName, HeaderValue)> {
-        self.entries
+    pub(crate) fn entries(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.entries
     }
 
     /// What was added under a key.
