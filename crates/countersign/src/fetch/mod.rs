@@ -1,7 +1,14 @@
 //! Requests of our own over HTTP: key sets, introspection, token endpoints.
 //!
 //! Everything is bounded: https or loopback alone, no redirect is followed, and neither bytes nor
-//! time grow beyond what was asked for.
+//! time grow beyond what was asked for. No error quotes a query, a header or a body.
+
+mod https;
+mod url;
+
+pub use https::HttpsClient;
+
+pub(crate) use url::Url;
 
 use std::error::Error;
 use std::fmt;
@@ -49,13 +56,14 @@ impl Default for FetchLimits {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// Only https may be asked, and http on a loopback address.
-    #[error("{url:?} is not an https URL")]
+    /// Only https may be asked, and http on a loopback address; without user information.
+    #[error("{url:?} is not an https URL, nor an http URL of this machine")]
     Url {
-        /// What should have been one, without its query.
+        /// What should have been one, without its query and user information.
         url: String,
     },
-    /// The other end could not be reached, or broke off.
+    /// The other end could not be reached, is not who it should be, broke off, or does not speak
+    /// HTTP. A failed TLS handshake has a [`TlsFailure`](crate::tls::TlsFailure) as its source.
     #[error("cannot reach {host}")]
     Unreachable {
         /// Host and port.

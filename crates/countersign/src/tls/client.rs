@@ -176,7 +176,7 @@ impl ClientTls {
         .map_err(|error| rejected(error.to_string()))?
         .with_webpki_verifier(Arc::clone(&verifier))
         .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = vec![self.alpn.offered().to_vec()];
         // A resumed session skips the verifier, and with it whatever changed since.
         config.resumption = rustls::client::Resumption::disabled();
 
@@ -270,8 +270,8 @@ impl ClientHandshake {
             .await
             .map_err(|error| self.explain(&error))?;
         match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => Ok(stream),
-            None if self.alpn == Alpn::Optional => Ok(stream),
+            Some(agreed) if agreed == self.alpn.offered() => Ok(stream),
+            None if self.alpn != Alpn::Required => Ok(stream),
             _ => Err(TlsFailure::server_without_alpn()),
         }
     }
