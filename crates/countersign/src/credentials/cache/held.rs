@@ -123,7 +123,14 @@ impl Held {
         };
         let left = left(at, wall, now);
         if left.is_zero() {
-            return Err(TokenError::transient("the source gave a token that has expired already"));
+            let words = "the source gave a token that has expired already";
+            // That the end is past is in the token or the file, and stays so; a lifetime that
+            // was used up on the way is another one next time.
+            let in_writing = from_end.is_some_and(|(_, end)| end <= now.wall);
+            return Err(match in_writing {
+                true => TokenError::permanent(words),
+                false => TokenError::transient(words),
+            });
         }
         Ok(Life::Ends { at, wall, windows: windows.of(left) })
     }
@@ -225,7 +232,7 @@ impl fmt::Display for TokenName {
 }
 
 /// `exp`, if the token is a JWT that has one. Nothing else of it is believed or looked at.
-pub(super) fn jwt_expiry(token: &str) -> Option<SystemTime> {
+pub(crate) fn jwt_expiry(token: &str) -> Option<SystemTime> {
     let mut parts = token.split('.');
     let (Some(_), Some(claims), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())

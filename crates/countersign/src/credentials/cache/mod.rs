@@ -25,4 +25,5 @@ pub use telemetry::TokenTelemetry;
 pub use windows::RefreshWindows;
 
 pub(crate) use engine::TokenCache;
+pub(crate) use held::jwt_expiry;
 pub(crate) use settings::Settings;

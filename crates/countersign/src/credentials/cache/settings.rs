@@ -25,3 +25,10 @@ impl Default for Settings {
         }
     }
 }
+
+impl Settings {
+    pub(crate) fn max_entries(mut self, entries: usize) -> Self {
+        self.max_entries = entries;
+        self
+    }
+}

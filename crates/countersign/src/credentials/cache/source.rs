@@ -91,10 +91,11 @@ pub enum TokenScope {
 }
 
 /// What a token is wanted for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TokenRequest {
     host: Option<Arc<str>>,
+    subject: Option<Secret<String>>,
 }
 
 impl TokenRequest {
@@ -105,7 +106,19 @@ impl TokenRequest {
 
     /// A token for one host, with its port unless that is 443.
     pub fn for_host(host: impl Into<Arc<str>>) -> Self {
-        Self { host: Some(host.into()) }
+        Self { host: Some(host.into()), subject: None }
+    }
+
+    /// On behalf of whose token this is.
+    #[must_use]
+    pub fn of_subject(mut self, subject: Secret<String>) -> Self {
+        self.subject = Some(subject);
+        self
+    }
+
+    /// On behalf of whom, if not of the client itself.
+    pub fn subject(&self) -> Option<&Secret<String>> {
+        self.subject.as_ref()
     }
 
     /// The host that the call is addressed to, without `:443`. Only a source of

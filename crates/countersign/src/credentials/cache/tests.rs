@@ -501,9 +501,9 @@ async fn bad_answers_are_errors_with_a_back_off() {
         ("too long", token(&long, HOUR), false),
         ("a line break", token("a\nb", HOUR), false),
         ("no lifetime", token("a", Duration::ZERO), true),
-        ("ended", FetchedToken::bearer("a").expires_at(past), true),
-        ("ended, by one of two", token("a", HOUR).expires_at(past), true),
-        ("a JWT that ended", FetchedToken::bearer(jwt("{\"exp\":1700000000}")), true),
+        ("ended", FetchedToken::bearer("a").expires_at(past), false),
+        ("ended, by one of two", token("a", HOUR).expires_at(past), false),
+        ("a JWT that ended", FetchedToken::bearer(jwt("{\"exp\":1700000000}")), false),
     ] {
         let stage = Stage::new([Ok(answer)]);
         let error = stage.call().await.expect_err(name);
