@@ -1,9 +1,11 @@
 //! The program `countersign`.
 
+mod conformance;
 mod demo;
 mod exit;
 mod output;
 mod pki;
+mod policy;
 
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -22,6 +24,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    Conformance(conformance::ConformanceArgs),
     Demo(demo::DemoArgs),
     Pki(pki::PkiArgs),
 }
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> ExitCode {
     let mut output = Output::standard();
     let done = match cli.verb {
+        Verb::Conformance(args) => conformance::run(&args),
         Verb::Demo(args) => demo::run(&args, &mut output),
         Verb::Pki(args) => pki::run(&args, SystemTime::now(), &mut output),
     };

@@ -64,6 +64,7 @@ pub mod credentials;
 pub mod danger;
 pub mod fetch;
 pub mod identity;
+pub mod quota;
 pub mod secret;
 pub mod tls;
 mod transport;
