@@ -6,6 +6,10 @@
 mod algorithm;
 pub(crate) mod json;
 mod keys;
+mod source;
 
 pub use algorithm::Algorithm;
 pub use keys::{InvalidKeySet, KeySet, SkippedKey};
+pub use source::{KeySource, KeySourceError, KeysError, KeysReport};
+
+pub(crate) use source::{KeySettings, Keys, KeysUnavailable, Missing, Snapshot};

@@ -1,0 +1,4 @@
+mod fake;
+mod life;
+mod provider;
+mod text;
