@@ -20,7 +20,7 @@ pub(super) enum Fetcher {
     Url(Url),
     Discovery {
         issuer: String,
-        metadata: MetadataUrls,
+        metadata: Box<MetadataUrls>,
         /// Where the keys were, when that was found out, and whether they were there.
         known: Option<Known>,
     },

@@ -31,7 +31,7 @@ pub(crate) struct Keys {
 enum Start {
     File(std::path::PathBuf),
     Url(Url),
-    Discovery(MetadataUrls),
+    Discovery(Box<MetadataUrls>),
 }
 
 /// The keys at one moment.
@@ -102,7 +102,7 @@ impl Keys {
                 Url::parse(&url)
                     .map_err(|source| KeySourceError::Url { issuer: owned(), source })?,
             )),
-            Source::Discovery => Some(Start::Discovery(MetadataUrls::of(issuer)?)),
+            Source::Discovery => Some(Start::Discovery(Box::new(MetadataUrls::of(issuer)?))),
         };
         let shared = Shared {
             issuer: owned(),
