@@ -74,7 +74,7 @@ mod transport;
 pub use async_trait::async_trait;
 
 pub use authentication::jwt::{Issuer, Jwt};
-pub use authentication::{Authenticator, MutualTls, StaticTokens};
+pub use authentication::{Authenticator, Introspection, MutualTls, StaticTokens};
 pub use authorization::Rules;
 pub use clock::{Clock, SystemClock};
 pub use credentials::{
