@@ -56,6 +56,7 @@
 //! * `system-roots` (default): trust the operating system's certificate store when no roots are
 //!   given.
 //! * `axum`: `axum::serve` over [`Incoming`].
+//! * `exec`: [`credentials::ExecPlugin`], a token source that runs a program.
 
 pub mod authentication;
 pub mod authorization;

@@ -3,6 +3,7 @@
 //! An authenticator refuses by default. What it accepts leaves as an [`Authenticated`], which
 //! nothing else can make.
 
+pub mod api_keys;
 mod error;
 mod evidence;
 mod introspection;
