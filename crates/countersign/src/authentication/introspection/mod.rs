@@ -224,7 +224,7 @@ impl Authenticator for Introspection {
     }
 
     fn challenges(&self) -> &[&'static str] {
-        &["Bearer"]
+        &["Bearer", "DPoP"]
     }
 }
 
