@@ -308,12 +308,20 @@ fn authorization_of(text: &str) -> Result<CallEvidence<'_>, Malformed> {
     // The scheme is case-insensitive (RFC 9110 §11.1), the token is not: split first, so that
     // only the scheme is folded.
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Ok(CallEvidence::Other { scheme, value });
+        return match is_scheme(scheme) {
+            true => Ok(CallEvidence::Other { scheme, value }),
+            false => Err(Malformed::Scheme),
+        };
     }
     match is_token(value) {
         true => Ok(CallEvidence::Bearer(value)),
         false => Err(Malformed::Characters),
     }
+}
+
+/// A token of RFC 9110 §5.6.2, as §11.1 has it.
+fn is_scheme(text: &str) -> bool {
+    every(text, |byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 /// Visible ASCII without a comma, by which proxies join two values into one.
@@ -411,6 +419,8 @@ mod tests {
             ("key", &[("x-api-key", "k")], "key k"),
             ("other scheme", &[("authorization", "Basic dTpw")], "other Basic"),
             ("no scheme", &[("authorization", "t")], "Scheme"),
+            ("tab after the scheme", &[("authorization", "Bearer\t t")], "Scheme"),
+            ("scheme in quotes", &[("authorization", "\"Basic\" dTpw")], "Scheme"),
             ("nothing after the scheme", &[("authorization", "Bearer ")], "Scheme"),
             ("empty", &[("authorization", "")], "Scheme"),
             ("space inside", &[("authorization", "Bearer a b")], "Characters"),
