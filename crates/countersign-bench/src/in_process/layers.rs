@@ -22,7 +22,7 @@ use super::{Subject, consume};
 #[derive(Clone, Copy, Debug)]
 pub struct Nothing;
 
-impl Service<Request<Body>> for Nothing {
+impl<B> Service<Request<B>> for Nothing {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Ready<Result<Response<Body>, Infallible>>;
@@ -31,7 +31,7 @@ impl Service<Request<Body>> for Nothing {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         drop(black_box(request));
         ready(Ok(Response::new(Body::empty())))
     }
@@ -82,6 +82,16 @@ pub fn reading_interceptor(requests: Requests) -> Box<dyn Subject> {
         Ok(request)
     };
     calls(InterceptedService::new(Nothing, intercept), requests)
+}
+
+/// A gate that leaves tonic's own connection info out.
+pub fn gate_without_tonics_own(token: &str) -> Gate {
+    Gate::builder()
+        .authenticate(StaticTokens::new().with_token("orders", token.to_owned()))
+        .authorize(Rules::new().health_is_public().authenticated("/orders.v1.Orders/*"))
+        .tonic_connection_info(false)
+        .build()
+        .expect("rules that can hold")
 }
 
 /// Our gate.

@@ -179,6 +179,7 @@ impl<'a> Evidence<'a> {
             level: self.peer.security_level(),
             expires_at: None,
             lease: None,
+            anonymous: false,
         }
     }
 }
@@ -200,6 +201,12 @@ pub(crate) struct Presented<'a> {
 }
 
 impl<'a> Presented<'a> {
+    /// What was found before, without a proof.
+    pub(crate) fn again(credential: Option<(Carrier, &'a HeaderValue)>) -> Self {
+        let credentials = usize::from(credential.is_some());
+        Self { credential, credentials, proof: Proof::None }
+    }
+
     /// Goes through the metadata once: as cheap as looking up one name, and all values of all
     /// names are seen.
     pub(crate) fn find(headers: &'a HeaderMap, kinds: EvidenceKinds) -> Self {
@@ -314,6 +321,7 @@ pub struct Authenticated {
     level: SecurityLevel,
     expires_at: Option<SystemTime>,
     lease: Option<Lease>,
+    anonymous: bool,
 }
 
 impl Authenticated {
@@ -338,6 +346,43 @@ impl Authenticated {
     pub fn expiring_at(mut self, end: SystemTime) -> Self {
         self.expires_at = Some(end);
         self
+    }
+
+    /// Whether it is nobody in particular, let in by
+    /// [`Anonymous`](super::Anonymous).
+    pub fn is_anonymous(&self) -> bool {
+        self.anonymous
+    }
+
+    /// Nobody in particular.
+    pub(super) fn as_anonymous(self) -> Self {
+        Self { anonymous: true, ..self }
+    }
+
+    /// The same caller in the name of another authenticator, which stands for the one that
+    /// proved it.
+    pub(super) fn vouched_by(self, authenticator: &str) -> Self {
+        let known = &self.principal;
+        let principal = match known.token() {
+            Some(token) => Principal::with_token(known.name(), authenticator, token.clone()),
+            None => Principal::new(known.name(), authenticator),
+        };
+        Self { principal, ..self }
+    }
+
+    /// The same caller, who is known only as long as another one is.
+    pub(super) fn bound_to(self, other: &Self) -> Self {
+        let expires_at = self.expires_at.into_iter().chain(other.expires_at).min();
+        let lease = match (self.lease, &other.lease) {
+            (Some(lease), Some(other)) => Some(lease.and(other.clone())),
+            _ => None,
+        };
+        Self { expires_at, lease, ..self }
+    }
+
+    /// The same caller, to be proven for each call.
+    pub(super) fn not_leased(self) -> Self {
+        Self { lease: None, ..self }
     }
 
     /// When it has to be looked at again at the latest: its lease's end or its own.

@@ -11,17 +11,18 @@ use std::time::SystemTime;
 pub struct Lease {
     until: Option<SystemTime>,
     granted: Option<(Generation, u64)>,
+    both: Option<Arc<(Lease, Lease)>>,
 }
 
 impl Lease {
     /// Until further notice: for evidence that nothing but time changes, and time does not end.
     pub fn unlimited() -> Self {
-        Self { until: None, granted: None }
+        Self { until: None, granted: None, both: None }
     }
 
     /// Until a time, exclusive.
     pub fn until(until: SystemTime) -> Self {
-        Self { until: Some(until), granted: None }
+        Self { until: Some(until), granted: None, both: None }
     }
 
     /// Ends also when the generation advances. Read it *before* looking at what it stands for:
@@ -32,6 +33,13 @@ impl Lease {
         self
     }
 
+    /// Holds as long as both do.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let until = self.until.into_iter().chain(other.until).min();
+        Self { until, granted: None, both: Some(Arc::new((self, other))) }
+    }
+
     /// Whether it still holds.
     pub fn holds(&self, now: SystemTime) -> bool {
         self.until.is_none_or(|until| now < until) && self.is_current()
@@ -40,11 +48,16 @@ impl Lease {
     /// Whether nothing changed since it was granted, whatever the time.
     pub fn is_current(&self) -> bool {
         self.granted.as_ref().is_none_or(|(generation, seen)| generation.now() == *seen)
+            && self.both.as_ref().is_none_or(|both| both.0.is_current() && both.1.is_current())
     }
 
     /// Whether anything but time could end it.
     pub(crate) fn may_be_withdrawn(&self) -> bool {
         self.granted.is_some()
+            || self
+                .both
+                .as_ref()
+                .is_some_and(|it| it.0.may_be_withdrawn() || it.1.may_be_withdrawn())
     }
 
     /// When it ends by itself.
@@ -92,5 +105,22 @@ mod tests {
         assert!(lease.holds(now));
         generation.advance();
         assert!(!lease.holds(now) && !lease.is_current());
+    }
+
+    #[test]
+    fn two_leases_together_end_with_the_first_of_them() {
+        let (now, later) = (UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(1));
+        let [one, two] = [(); 2].map(|()| Generation::new());
+        let both = || {
+            let first = Lease::until(later).within(&one, one.now());
+            first.and(Lease::unlimited().within(&two, two.now()))
+        };
+        assert_eq!(both().ends_at(), Some(later));
+        assert!(both().may_be_withdrawn() && both().holds(now) && !both().holds(later));
+        for generation in [&one, &two] {
+            let lease = both();
+            generation.advance();
+            assert!(!lease.is_current());
+        }
     }
 }

@@ -73,7 +73,8 @@ impl Rules {
         self.rule(pattern, Access::Optional)
     }
 
-    /// Every proven caller may call it.
+    /// Every proven caller may call it. Whom
+    /// [`Anonymous`](crate::authentication::Anonymous) lets in is nobody here.
     pub fn authenticated(self, pattern: &str) -> Self {
         self.rule(pattern, Access::Authenticated)
     }
@@ -293,7 +294,10 @@ impl Rule {
         let caller = match &self.access {
             Access::Public => None,
             Access::Optional => callers.first().cloned(),
-            Access::Authenticated => Some(callers.first().cloned().ok_or_else(|| self.denial())?),
+            Access::Authenticated => {
+                let known = callers.iter().find(|caller| !caller.is_anonymous());
+                Some(known.cloned().ok_or_else(|| self.denial())?)
+            }
             Access::AuthenticatedBy(names) => {
                 let by = |caller: &&Authenticated| {
                     names.iter().any(|name| name == caller.principal().authenticator())

@@ -8,11 +8,10 @@ use http::HeaderMap;
 use http::uri::Uri;
 
 use super::context::AuthContext;
-use super::judged::Judged;
 use super::layer::Inner;
 use super::memory::{Memory, Recalled};
 use crate::authentication::{
-    Authenticated, AuthenticationError, CallTarget, Evidence, Malformed, Presented, Reason,
+    Authenticated, AuthenticationError, CallTarget, Evidence, Judged, Malformed, Presented, Reason,
 };
 use crate::authorization::{Access, Rule};
 use crate::identity::{MethodPath, PeerIdentity, Principal};
@@ -150,7 +149,7 @@ impl Inner {
             Err(error) => return Decision::Refused(Refusal::evidence(&error)),
         };
         if let (true, Some(memory), Ok(credential)) = (lasts, call.memory, presented.credential()) {
-            memory.prove(&self.mark, credential, &callers);
+            memory.prove(&self.mark, &*self.clock, credential, &callers);
         }
         self.authorize(call, rule, callers)
     }
@@ -166,7 +165,8 @@ impl Inner {
             None => crate::authorization::Denied::default(),
         };
         // Whoever is nobody is told the same of every method, there or not.
-        let (reason, detail) = match (callers.first(), denied.rule()) {
+        let known = callers.iter().find(|caller| !caller.is_anonymous());
+        let (reason, detail) = match (known, denied.rule()) {
             (None, _) => (Reason::CredentialsMissing, "no credential was presented"),
             (Some(_), Some(_)) if !denied.scopes().is_empty() => {
                 (Reason::InsufficientScope, "no token has all the scopes that the rule asks for")
@@ -180,7 +180,7 @@ impl Inner {
         };
         Decision::Refused(Box::new(Refusal {
             rule: denied.into_rule(),
-            caller: callers.first().map(|caller| caller.principal().clone()),
+            caller: known.map(|caller| caller.principal().clone()),
             scopes,
             ..Refusal::new(reason, detail)
         }))
@@ -214,7 +214,7 @@ impl Refusal {
         }
     }
 
-    fn malformed(malformed: Malformed) -> Box<Self> {
+    pub(super) fn malformed(malformed: Malformed) -> Box<Self> {
         Box::new(Self::new(Reason::CredentialsMalformed, malformed.to_string()))
     }
 

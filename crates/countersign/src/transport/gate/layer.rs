@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::uri::Uri;
 use http::{HeaderMap, Request, Response};
 use tower_layer::Layer;
 
@@ -10,10 +11,12 @@ use super::decision::{Call, Refusal};
 use super::denial::{DecisionId, DecisionIds, Denials, shortened};
 use super::memory::GateMark;
 use super::service::GateService;
+use super::watch::Watching;
 use crate::authentication::{Authenticator, DPOP, EvidenceKinds};
 use crate::authorization::RuleSet;
 use crate::clock::Clock;
 use crate::credentials::API_KEY;
+use crate::identity::PeerIdentity;
 use crate::transport::warnings::Warnings;
 
 /// Stands in front of a whole server and lets through what a rule allows.
@@ -49,6 +52,7 @@ pub(super) struct Inner {
     /// Whether all authenticators decide alike on the same connection and credential.
     pub(super) repeatable: bool,
     pub(super) tonic_connection_info: bool,
+    pub(super) watching: Watching,
 }
 
 impl Gate {
@@ -97,10 +101,30 @@ impl Inner {
     }
 
     /// Writes the reason where the operator finds it, and tells the caller the class.
-    pub(super) fn refuse<B: Default>(&self, call: Call<'_>, refusal: &Refusal) -> Response<B> {
+    pub(super) fn refuse(&self, call: Call<'_>, refusal: &Refusal) -> Response<()> {
         let decision = self.decisions.next();
         self.tell(call, refusal, decision);
         self.denials.response(call.headers, refusal, decision)
+    }
+
+    /// The same for a call that had been let pass.
+    pub(super) fn tell_ended(
+        &self,
+        uri: &Uri,
+        peer: &PeerIdentity,
+        refusal: &Refusal,
+        decision: DecisionId,
+    ) {
+        tracing::info!(
+            %decision,
+            method = %shortened(uri.path()),
+            peer = %peer.address(),
+            reason = %refusal.reason,
+            rule = refusal.rule.as_deref(),
+            caller = refusal.caller.as_ref().map(|caller| shortened(caller.name())),
+            detail = %shortened(&refusal.detail),
+            "a call was ended with its credential"
+        );
     }
 
     fn tell(&self, call: Call<'_>, refusal: &Refusal, decision: DecisionId) {

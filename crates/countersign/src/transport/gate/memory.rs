@@ -112,6 +112,7 @@ impl Memory {
     pub(super) fn prove(
         &self,
         gate: &Arc<GateMark>,
+        clock: &dyn Clock,
         credential: Credential<'_>,
         callers: &Arc<[Authenticated]>,
     ) {
@@ -122,6 +123,9 @@ impl Memory {
             credential.map(|(kind, value)| (kind, Secret::new(value.as_bytes().to_vec())));
         let ends = callers.iter().filter_map(Authenticated::ends).min();
         let proven = Proven { credential, callers: Arc::clone(callers), ends };
+        if !proven.holds(clock) {
+            return;
+        }
         let mut slot = self.lock();
         let known = Known::of(&mut slot, gate);
         known.passes.retain(|pass| pass.public);
