@@ -213,7 +213,7 @@ impl Authenticator for Anonymous {
             && matches!(evidence.proof(), Proof::None)
             && evidence.peer().certificate().is_none();
         let anonymous = || Principal::new(Self::NAME, Self::NAME);
-        let accepted = || evidence.accept(anonymous()).as_anonymous().leased(Lease::unlimited());
+        let accepted = || evidence.accept(anonymous()).made_anonymous().leased(Lease::unlimited());
         Some(Ok(nothing.then(accepted)))
     }
 }

@@ -21,7 +21,7 @@ pub use static_tokens::{StaticTokens, StaticTokensError};
 
 pub(crate) use judged::Judged;
 
-pub(crate) use evidence::{Carrier, DPOP, Malformed, Presented};
+pub(crate) use evidence::{Carried, Carrier, DPOP, Malformed, Presented};
 
 use std::fmt;
 use std::sync::Arc;

@@ -481,8 +481,9 @@ mod tests {
             let caller = permit.caller().expect("a caller").principal();
             assert_eq!(caller.authenticator(), "static-tokens", "the first that the rule names");
         }
-        for callers in [&[][..], &[token.clone()], &[certificate], &[token.clone(), token]] {
-            let denied = rule.authorize(callers).expect_err("one is missing");
+        let (one, twice) = (vec![token.clone()], vec![token.clone(), token]);
+        for callers in [Vec::new(), one, vec![certificate], twice] {
+            let denied = rule.authorize(&callers).expect_err("one is missing");
             assert_eq!((denied.rule(), denied.scopes().len()), (Some("/a.B/*"), 0));
         }
     }

@@ -27,19 +27,21 @@ use super::support::{
 
 const METHOD: &str = "/orders.v1.Orders/Watch";
 
+/// A call, as its handler has it.
+type Taken = (GateBody<Body>, Frames);
 type Frames = mpsc::UnboundedSender<Result<Frame<Bytes>, Infallible>>;
 type Reply = StreamBody<UnboundedReceiverStream<Result<Frame<Bytes>, Infallible>>>;
 
 /// Gives the test what a handler has: the request's body, and a way to say something.
 #[derive(Clone, Default)]
 struct Handler {
-    calls: Arc<Mutex<Vec<(GateBody<Body>, Frames)>>>,
+    calls: Arc<Mutex<Vec<Taken>>>,
     /// Does not even begin to answer.
     is_silent: bool,
 }
 
 impl Handler {
-    fn taken(&self) -> (GateBody<Body>, Frames) {
+    fn taken(&self) -> Taken {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.pop().expect("a call was let in")
     }

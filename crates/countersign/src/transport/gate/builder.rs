@@ -162,6 +162,7 @@ impl GateBuilder {
             warnings: Warnings::new(),
             clock: self.clock,
             mark: Arc::new(GateMark::default()),
+            nobody: Arc::new([]),
             tonic_connection_info: self.tonic_connection_info,
             watching: Watching::new(self.modes, self.recheck_every)?,
         }))

@@ -1,8 +1,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::header::AUTHORIZATION;
 use http::uri::Uri;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use tower_layer::Layer;
 
 use super::builder::GateBuilder;
@@ -12,7 +13,7 @@ use super::denial::{DecisionId, DecisionIds, Denials, shortened};
 use super::memory::GateMark;
 use super::service::GateService;
 use super::watch::Watching;
-use crate::authentication::{Authenticator, DPOP, EvidenceKinds};
+use crate::authentication::{Authenticated, Authenticator, Carried, DPOP, EvidenceKinds};
 use crate::authorization::RuleSet;
 use crate::clock::Clock;
 use crate::credentials::API_KEY;
@@ -49,6 +50,8 @@ pub(super) struct Inner {
     pub(super) warnings: Warnings,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) mark: Arc<GateMark>,
+    /// The callers of a public method.
+    pub(super) nobody: Arc<[Authenticated]>,
     /// Whether all authenticators decide alike on the same connection and credential.
     pub(super) repeatable: bool,
     pub(super) tonic_connection_info: bool,
@@ -82,22 +85,26 @@ impl<S> Layer<S> for Gate {
 
 impl Inner {
     /// Makes a request ready for its handler.
-    pub(super) fn admit<B>(&self, request: &mut Request<B>, context: AuthContext) {
-        self.strip(request.headers_mut());
+    pub(super) fn admit<B>(
+        &self,
+        request: &mut Request<B>,
+        context: AuthContext,
+        carried: Carried,
+    ) {
+        // A credential that somebody reads never reaches a handler.
+        let headers = request.headers_mut();
+        if carried.authorization {
+            headers.remove(AUTHORIZATION);
+        }
+        if carried.proof {
+            headers.remove(DPOP);
+        }
+        if carried.api_key {
+            headers.remove(&API_KEY);
+        }
         let extensions = request.extensions_mut();
         extensions.insert(context);
         put_tonics_own(extensions, self.tonic_connection_info);
-    }
-
-    /// A credential that somebody reads never reaches a handler.
-    fn strip(&self, headers: &mut HeaderMap) {
-        if self.reads.authorization {
-            headers.remove(http::header::AUTHORIZATION);
-            headers.remove(DPOP);
-        }
-        if self.reads.api_key {
-            headers.remove(&API_KEY);
-        }
     }
 
     /// Writes the reason where the operator finds it, and tells the caller the class.

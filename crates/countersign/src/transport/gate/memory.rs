@@ -37,6 +37,8 @@ struct Known {
     gate: Arc<GateMark>,
     proven: Option<Proven>,
     passes: Vec<Pass>,
+    /// Methods that there was no place for.
+    missed: usize,
 }
 
 /// A credential and whom it proved.
@@ -75,6 +77,9 @@ impl Memory {
     const MAX_PATH_BYTES: usize = 128;
     /// How many methods are remembered.
     const MAX_PASSES: usize = 8;
+    /// Of the methods that there is no place for, one in so many takes another's: who calls many
+    /// in turn would do nothing but remember and forget.
+    const ONE_IN: usize = 16;
 
     /// `present` finds the call's one credential. `Err` when it is none that could be known.
     pub(super) fn recall<'a>(
@@ -150,6 +155,10 @@ impl Memory {
             return;
         }
         if known.passes.len() == Self::MAX_PASSES {
+            known.missed = known.missed.wrapping_add(1);
+            if !known.missed.is_multiple_of(Self::ONE_IN) {
+                return;
+            }
             known.passes.remove(0);
         }
         known.passes.push(Pass { path: path.into(), public, context: context.clone() });
@@ -168,7 +177,7 @@ impl Known {
         }
         slot.get_or_insert_with(|| {
             let gate = Arc::clone(gate);
-            Box::new(Self { gate, proven: None, passes: Vec::new() })
+            Box::new(Self { gate, proven: None, passes: Vec::new(), missed: 0 })
         })
     }
 }

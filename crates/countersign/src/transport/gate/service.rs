@@ -14,6 +14,7 @@ use super::decision::{Call, Decision};
 use super::denial;
 use super::layer::Inner;
 use super::watch::Watch;
+use crate::authentication::Carried;
 use crate::identity::PeerIdentity;
 use crate::transport::server::{ConnectionInfo, connection_info};
 
@@ -66,9 +67,10 @@ where
             memory: info.map(ConnectionInfo::memory),
         };
         let state = match self.gate.decide_now(call) {
-            Some(Decision::Pass(context)) => {
+            Some(Decision::Pass(context, carried)) => {
                 let watch = Watch::start(&self.gate, call, &context);
-                enter(&self.gate, &mut self.inner, request, context, watch)
+                let pass = Pass { context, carried, watch };
+                pass.enter(&self.gate, &mut self.inner, request)
             }
             Some(Decision::Refused(refusal)) => State::refused(self.gate.refuse(call, &refusal)),
             Some(Decision::NotCanonical) => State::refused(denial::not_canonical(call.headers)),
@@ -83,21 +85,30 @@ where
     }
 }
 
-/// Hands a call on to whom it is for.
-fn enter<S, ReqBody>(
-    gate: &Inner,
-    inner: &mut S,
-    request: Request<ReqBody>,
+/// What a call that was let pass takes along.
+struct Pass {
     context: AuthContext,
+    carried: Carried,
     watch: Option<(Watch, Watch)>,
-) -> State<S::Future>
-where
-    S: Service<Request<GateBody<ReqBody>>>,
-{
-    let (from_caller, to_caller) = watch.unzip();
-    let mut request = request.map(|body| GateBody::request(body, from_caller));
-    gate.admit(&mut request, context);
-    State::Inner { future: inner.call(request), watch: to_caller }
+}
+
+impl Pass {
+    /// Hands the call on to whom it is for.
+    #[inline]
+    fn enter<S, ReqBody>(
+        self,
+        gate: &Inner,
+        inner: &mut S,
+        request: Request<ReqBody>,
+    ) -> State<S::Future>
+    where
+        S: Service<Request<GateBody<ReqBody>>>,
+    {
+        let (from_caller, to_caller) = self.watch.unzip();
+        let mut request = request.map(|body| GateBody::request(body, from_caller));
+        gate.admit(&mut request, self.context, self.carried);
+        State::Inner { future: inner.call(request), watch: to_caller }
+    }
 }
 
 /// Decides where an authenticator has to wait.
@@ -120,9 +131,10 @@ where
         memory: info.as_ref().map(ConnectionInfo::memory),
     };
     match gate.decide(call).await {
-        Decision::Pass(context) => {
+        Decision::Pass(context, carried) => {
             let watch = Watch::start(&gate, call, &context);
-            enter(&gate, &mut inner, Request::from_parts(parts, body), context, watch)
+            let pass = Pass { context, carried, watch };
+            pass.enter(&gate, &mut inner, Request::from_parts(parts, body))
         }
         Decision::Refused(refusal) => State::refused(gate.refuse(call, &refusal)),
         Decision::NotCanonical => State::refused(denial::not_canonical(call.headers)),

@@ -112,11 +112,13 @@ enum Half {
 type Check = Pin<Box<dyn Future<Output = Result<Arc<[Authenticated]>, Box<Refusal>>> + Send>>;
 
 /// One half's view of a call that goes on.
+///
+/// Small, since every call has room for two of them; what few calls need is behind a pointer.
 pub(super) struct Watch {
     watched: Arc<Watched>,
     half: Half,
     timer: Option<Pin<Box<Sleep>>>,
-    check: Option<Check>,
+    check: Option<Box<Check>>,
 }
 
 impl Watch {
@@ -176,10 +178,10 @@ impl Watch {
                 Look::Doubtful => self.check.is_none(),
             };
             if begin && self.watched.claim() {
-                self.check = Some(Box::pin(check(Arc::clone(&self.watched))));
+                self.check = Some(Box::new(Box::pin(check(Arc::clone(&self.watched)))));
             }
             if let Some(check) = &mut self.check
-                && let Poll::Ready(verdict) = check.as_mut().poll(cx)
+                && let Poll::Ready(verdict) = check.as_mut().as_mut().poll(cx)
             {
                 self.check = None;
                 self.watched.conclude(verdict);
