@@ -28,7 +28,7 @@ const NOWHERE: &str = "/no.such.Service/Method";
 
 type Verdict = fn() -> AuthenticationError;
 
-/// Accepts `good`, and gives every other token the verdict.
+/// Accepts `good` with one scope and `better` with two, and gives every other token the verdict.
 #[derive(Debug)]
 struct Judge {
     verdict: Verdict,
@@ -55,8 +55,9 @@ impl Authenticator for Judge {
         let seen = format!("{proof} for {}", target.unwrap_or_default());
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
         Some(match evidence.call() {
-            CallEvidence::Bearer("good") => {
-                let claims = serde_json::Map::from_iter([("scope".to_owned(), "read".into())]);
+            CallEvidence::Bearer(token @ ("good" | "better")) => {
+                let scope = if token == "good" { "read" } else { "write read" };
+                let claims = serde_json::Map::from_iter([("scope".to_owned(), scope.into())]);
                 let claims = TokenClaims::from_object(claims);
                 Ok(Some(evidence.accept(Principal::with_token("ci", "judge", claims))))
             }
@@ -268,6 +269,17 @@ async fn every_reason_that_an_authenticator_can_give_is_in_the_table() {
     ] {
         assert!(TABLE.iter().any(|row| row.reason == reason), "{reason}");
     }
+}
+
+#[tokio::test]
+async fn a_token_with_every_scope_passes_and_one_that_lacks_one_does_not() {
+    let (server, reached) = behind(judge(TOKEN.verdict)).await;
+    let mut client = RawClient::connect(&server).await;
+    for (token, code) in [("Bearer better", Code::Ok), ("Bearer good", Code::PermissionDenied)] {
+        let answer = client.call(SAY_HELLO, &[("authorization", token)]).await;
+        assert_eq!(answer.grpc().code(), code, "{token}");
+    }
+    assert_eq!(reached.count(), 1);
 }
 
 #[tokio::test]

@@ -54,6 +54,13 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "gate: token that ends, without tonic's connection info",
+        make: || {
+            let requests = requests().with_authorization(&format!("Bearer {TOKEN}"));
+            layers::gate(&layers::gate_with_ending_token(TOKEN), requests)
+        },
+    },
+    Case {
         name: "gate: client certificate",
         make: || layers::gate(&layers::gate_with_certificates(), requests()),
     },

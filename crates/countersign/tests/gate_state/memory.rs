@@ -201,6 +201,8 @@ async fn one_gates_memory_lets_nobody_through_another() {
 
     strict.now_says(Script { refuses: Some(Reason::TokenInvalid), ..unlimited() });
     let connection = reached.last().extensions.get::<ConnectionInfo>().expect("ours").clone();
+    let shown = format!("{connection:?} {connection:#?}");
+    assert!(!shown.contains("good"), "what is remembered is not shown: {shown}");
     for (name, gate, passes) in [
         ("the first", first, true),
         ("the second", gate(&strict, &clock), false),

@@ -35,6 +35,15 @@ use crate::transport::warnings::Warnings;
 /// sent, for this connection alone, and is wiped when the next one takes its place or the
 /// connection ends. Nothing is remembered where one of the gate's authenticators is not
 /// [repeatable](Authenticator::is_repeatable).
+///
+/// # How long a call may go on
+///
+/// No longer than what proved its callers: when the first of them ends
+/// ([`expires_at`](crate::authentication::Authenticated::expires_at)), so does the call, in both
+/// directions, with `UNAUTHENTICATED` and `TOKEN_EXPIRED`. What was granted with a lease that has
+/// been ended since is looked at again. The gate's [clock](GateBuilder::clock) decides and the
+/// runtime's timer waits, which only an idle stream needs; see
+/// [`GateBuilder::when_credentials_end`]. Bodies are [`GateBody`](super::GateBody)s for this.
 #[derive(Clone)]
 pub struct Gate {
     pub(super) inner: Arc<Inner>,
