@@ -92,8 +92,8 @@ pub use transport::channel::{
     connect_lazy,
 };
 pub use transport::gate::{
-    AuthContext, Gate, GateBuilder, GateError, GateFuture, GateService, PeerInfoLayer,
-    PeerInfoService, ServerRequestExt,
+    AuthContext, Gate, GateBody, GateBuilder, GateError, GateFuture, GateService, PeerInfoLayer,
+    PeerInfoService, ServerRequestExt, StreamExpiry,
 };
 pub use transport::server::{
     ConnectionInfo, Drain, Incoming, PerCore, ServerIo, Worker, WorkerError, Workers,
