@@ -56,6 +56,7 @@
 //! * `system-roots` (default): trust the operating system's certificate store when no roots are
 //!   given.
 //! * `axum`: `axum::serve` over [`Incoming`].
+//! * `exec`: [`credentials::ExecPlugin`], a token source that runs a program.
 
 pub mod authentication;
 pub mod authorization;
@@ -63,6 +64,9 @@ pub mod clock;
 pub mod credentials;
 pub mod danger;
 pub mod fetch;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod identity;
 pub mod secret;
 pub mod tls;

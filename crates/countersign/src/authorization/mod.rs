@@ -6,4 +6,5 @@ mod rules;
 pub use pattern::InvalidPattern;
 pub use rules::{Denied, Permit, Rules, RulesError};
 
+pub(crate) use pattern::Pattern;
 pub(crate) use rules::{Access, Rule, RuleSet};

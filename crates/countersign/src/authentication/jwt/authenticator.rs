@@ -194,8 +194,8 @@ impl Authenticator for Jwt {
         true
     }
 
-    fn challenge(&self) -> Option<&'static str> {
-        Some("Bearer")
+    fn challenges(&self) -> &[&'static str] {
+        &["Bearer", "DPoP"]
     }
 }
 
