@@ -5,6 +5,7 @@ mod demo;
 mod exit;
 mod output;
 mod pki;
+mod policy;
 
 use std::process::ExitCode;
 use std::time::SystemTime;
