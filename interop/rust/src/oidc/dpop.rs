@@ -4,9 +4,11 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use countersign::{Clock, SystemClock};
+use countersign_testkit::greeter::{SAY_HELLO, TestServer};
 use serde_json::{Value, json};
 
-use crate::world::Failure;
+use crate::provider::TokenRequest;
+use crate::world::{Failure, Outcome, Shown, World, expect};
 
 /// A key that tokens are bound to, and the proofs that it makes (RFC 9449 §4.2).
 pub(crate) struct DpopKey(Ed25519KeyPair);
@@ -42,4 +44,33 @@ impl DpopKey {
         let signature = URL_SAFE_NO_PAD.encode(self.0.sign(message.as_bytes()));
         Ok(format!("{message}.{signature}"))
     }
+}
+
+/// A token that is bound to a key counts with a new proof of that key for each call, and with
+/// nothing else.
+pub(crate) async fn bound(
+    world: &World,
+    server: &TestServer,
+    resource: &'static str,
+    principal: &str,
+) -> Outcome {
+    let (key, other) = (DpopKey::generate()?, DpopKey::generate()?);
+    let proof = key.proof(&world.provider.token_endpoint(), None)?;
+    let token = world.provider.token(TokenRequest::new(resource).proven_by(proof)).await?;
+    let url = format!("{}{SAY_HELLO}", server.https("localhost"));
+    let proof = key.proof(&url, Some(&token))?;
+    let elsewhere = format!("{}/pkg.Other/Method", server.https("localhost"));
+    let (required, invalid) = ("Unauthenticated PROOF_REQUIRED", "Unauthenticated PROOF_INVALID");
+    for (name, proof, wanted) in [
+        ("without a proof", None, required),
+        ("its key's proof", Some(proof.clone()), principal),
+        ("the same proof again", Some(proof), invalid),
+        ("another key's proof", Some(other.proof(&url, Some(&token))?), invalid),
+        ("a proof for another method", Some(key.proof(&elsewhere, Some(&token))?), invalid),
+        ("a proof for no token", Some(key.proof(&url, None)?), invalid),
+        ("a new proof", Some(key.proof(&url, Some(&token))?), principal),
+    ] {
+        expect(name, world.call(server, None, Shown::Dpop(&token, proof)).await?, wanted)?;
+    }
+    expect("as bearer", world.bearer(server, &token).await?, required)
 }

@@ -5,7 +5,7 @@ use countersign::credentials::oauth::{ClientAuthentication, PemSigner};
 use countersign::fetch::HttpClient;
 use http::Method;
 
-use crate::dpop::DpopKey;
+use crate::dpop;
 use crate::provider::TokenRequest;
 use crate::world::{Failure, Outcome, Scenario, Shown, World, expect, scenarios};
 
@@ -154,12 +154,5 @@ async fn bound_to_a_certificate(world: World) -> Outcome {
 
 async fn bound_to_a_key(world: World) -> Outcome {
     let server = world.serve(tokens(&world)?).await?;
-    let key = DpopKey::generate()?;
-    let proof = key.proof(&world.provider.token_endpoint(), None)?;
-    let asked = TokenRequest::new(TokenRequest::OPAQUE).proven_by(proof);
-    let token = world.provider.token(asked).await?;
-    let needed = "Unauthenticated PROOF_REQUIRED";
-    expect("as bearer", world.bearer(&server, &token).await?, needed)?;
-    let told = world.call(&server, None, Shown::Dpop(&token, None)).await?;
-    expect("without a proof", told, needed)
+    dpop::bound(&world, &server, TokenRequest::OPAQUE, &job(&world, "job")).await
 }

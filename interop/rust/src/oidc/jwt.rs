@@ -3,7 +3,7 @@
 use countersign::Jwt;
 use countersign::authentication::jwt::{KeySet, KeySource, Profile};
 
-use crate::dpop::DpopKey;
+use crate::dpop;
 use crate::provider::TokenRequest;
 use crate::world::{Failure, Outcome, Scenario, Shown, World, expect, scenarios};
 
@@ -92,12 +92,5 @@ async fn bound_to_a_certificate(world: World) -> Outcome {
 
 async fn bound_to_a_key(world: World) -> Outcome {
     let server = world.serve(tokens(&world).await?).await?;
-    let key = DpopKey::generate()?;
-    let proof = key.proof(&world.provider.token_endpoint(), None)?;
-    let asked = TokenRequest::new(TokenRequest::JWT).proven_by(proof);
-    let token = world.provider.token(asked).await?;
-    let needed = "Unauthenticated PROOF_REQUIRED";
-    expect("as bearer", world.bearer(&server, &token).await?, needed)?;
-    let told = world.call(&server, None, Shown::Dpop(&token, None)).await?;
-    expect("without a proof", told, needed)
+    dpop::bound(&world, &server, TokenRequest::JWT, &job(&world, "job")).await
 }
