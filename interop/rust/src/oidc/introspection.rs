@@ -7,7 +7,7 @@ use http::Method;
 
 use crate::dpop;
 use crate::provider::TokenRequest;
-use crate::world::{Failure, Outcome, Scenario, Shown, World, expect, scenarios};
+use crate::world::{Failure, Outcome, Scenario, Shown, World, expect, greet, scenarios};
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
     scenarios! {
@@ -77,11 +77,14 @@ async fn revoked(world: World) -> Outcome {
     let tokens = tokens(&world)?;
     let server = world.serve(tokens.clone()).await?;
     let token = world.provider.token(TokenRequest::new(TokenRequest::OPAQUE)).await?;
-    expect("before", world.bearer(&server, &token).await?, job(&world, "job"))?;
+    // The connection remembers what it proved.
+    let channel = world.connect(&server, None).await?;
+    let told = || greet(&channel, Shown::Bearer(&token));
+    expect("before", told().await?, job(&world, "job"))?;
     world.provider.revoke(&token).await?;
-    expect("remembered", world.bearer(&server, &token).await?, job(&world, "job"))?;
+    expect("remembered", told().await?, job(&world, "job"))?;
     tokens.forget();
-    expect("forgotten", world.bearer(&server, &token).await?, INVALID)
+    expect("forgotten", told().await?, INVALID)
 }
 
 async fn each_client_authentication(world: World) -> Outcome {

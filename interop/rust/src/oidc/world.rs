@@ -5,8 +5,8 @@ use std::pin::Pin;
 
 use countersign::authentication::Authenticator;
 use countersign::{
-    BearerToken, ChannelCredentials, ClientCertificates, ClientTls, Gate, Identity,
-    RootCertificates, Rules, ServerCredentials, connect,
+    BearerToken, Channel, ChannelCredentials, ClientCertificates, ClientRequestExt, ClientTls,
+    Gate, Identity, RootCertificates, Rules, ServerCredentials, connect,
 };
 use countersign_testkit::greeter::proto::HelloRequest;
 use countersign_testkit::greeter::{GREETER, GreeterClient, TestServer};
@@ -86,44 +86,55 @@ impl World {
         Ok(TestServer::start(incoming, Some(gate)))
     }
 
-    /// Makes one call: the principal that the handler saw, or the reason of the refusal.
+    /// Makes one call over a connection of its own: the principal that the handler saw, or the
+    /// reason of the refusal.
     pub(crate) async fn call(
         &self,
         server: &TestServer,
         identity: Option<Identity>,
         shown: Shown<'_>,
     ) -> Result<String, Failure> {
+        greet(&self.connect(server, identity).await?, shown).await
+    }
+
+    /// A connection, with a client certificate or without.
+    pub(crate) async fn connect(
+        &self,
+        server: &TestServer,
+        identity: Option<Identity>,
+    ) -> Result<Channel, Failure> {
         let mut tls = ClientTls::only_roots(self.roots());
         if let Some(identity) = identity {
             tls = tls.identity(identity);
         }
-        let mut credentials = ChannelCredentials::tls(tls);
-        let mut request = Request::new(HelloRequest { name: "interop".to_owned() });
-        match shown {
-            Shown::Bearer(token) => {
-                credentials = credentials.with_call_credentials(BearerToken::new(token)?);
-            }
-            Shown::Dpop(token, proof) => {
-                let metadata = request.metadata_mut();
-                metadata.insert("authorization", format!("DPoP {token}").parse()?);
-                if let Some(proof) = proof {
-                    metadata.insert("dpop", proof.parse()?);
-                }
-            }
-        }
-        let channel = connect(server.https("localhost"), credentials).await?;
-        match GreeterClient::new(channel).say_hello(request).await {
-            Ok(reply) => Ok(reply.into_inner().principal),
-            Err(status) => {
-                let reason = status.get_details_error_info().map(|info| info.reason);
-                Ok(format!("{:?} {}", status.code(), reason.unwrap_or_default()))
-            }
-        }
+        Ok(connect(server.https("localhost"), ChannelCredentials::tls(tls)).await?)
     }
 
     /// The same with a bearer token and no certificate.
     pub(crate) async fn bearer(&self, server: &TestServer, token: &str) -> Result<String, Failure> {
         self.call(server, None, Shown::Bearer(token)).await
+    }
+}
+
+/// Makes one call.
+pub(crate) async fn greet(channel: &Channel, shown: Shown<'_>) -> Result<String, Failure> {
+    let mut request = Request::new(HelloRequest { name: "interop".to_owned() });
+    match shown {
+        Shown::Bearer(token) => request = request.call_credentials(BearerToken::new(token)?),
+        Shown::Dpop(token, proof) => {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", format!("DPoP {token}").parse()?);
+            if let Some(proof) = proof {
+                metadata.insert("dpop", proof.parse()?);
+            }
+        }
+    }
+    match GreeterClient::new(channel.clone()).say_hello(request).await {
+        Ok(reply) => Ok(reply.into_inner().principal),
+        Err(status) => {
+            let reason = status.get_details_error_info().map(|info| info.reason);
+            Ok(format!("{:?} {}", status.code(), reason.unwrap_or_default()))
+        }
     }
 }
 
