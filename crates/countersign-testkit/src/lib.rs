@@ -3,11 +3,13 @@
 //! * [`pki`]: a certificate authority in memory, and every broken certificate a test wants.
 //! * [`clock`]: a clock that moves when the test moves it.
 //! * [`greeter`]: a service to call.
+//! * [`key_store`]: what a store of API keys has to hold to.
 //! * [`wait`]: for what is about to happen.
 //! * [`logs`]: what was written to the log.
 
 pub mod clock;
 pub mod greeter;
+pub mod key_store;
 pub mod logs;
 pub mod pki;
 pub mod wait;
