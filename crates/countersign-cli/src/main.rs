@@ -2,6 +2,7 @@
 
 mod demo;
 mod exit;
+mod key;
 mod output;
 mod pki;
 
@@ -23,6 +24,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Demo(demo::DemoArgs),
+    Key(key::KeyArgs),
     Pki(pki::PkiArgs),
 }
 
@@ -35,6 +37,7 @@ fn run(cli: Cli) -> ExitCode {
     let mut output = Output::standard();
     let done = match cli.verb {
         Verb::Demo(args) => demo::run(&args, &mut output),
+        Verb::Key(args) => key::run(&args, &mut output),
         Verb::Pki(args) => pki::run(&args, SystemTime::now(), &mut output),
     };
     let code = done.unwrap_or_else(|failure| {
