@@ -56,6 +56,7 @@
 //! * `system-roots` (default): trust the operating system's certificate store when no roots are
 //!   given.
 //! * `axum`: `axum::serve` over [`Incoming`].
+//! * `sqlite`, `postgres`: [API keys](authentication::api_keys) in a database.
 
 pub mod authentication;
 pub mod authorization;
