@@ -3,6 +3,7 @@
 mod conformance;
 mod demo;
 mod exit;
+mod key;
 mod output;
 mod pki;
 mod policy;
@@ -26,6 +27,7 @@ struct Cli {
 enum Verb {
     Conformance(conformance::ConformanceArgs),
     Demo(demo::DemoArgs),
+    Key(key::KeyArgs),
     Pki(pki::PkiArgs),
 }
 
@@ -39,6 +41,7 @@ fn run(cli: Cli) -> ExitCode {
     let done = match cli.verb {
         Verb::Conformance(args) => conformance::run(&args),
         Verb::Demo(args) => demo::run(&args, &mut output),
+        Verb::Key(args) => key::run(&args, &mut output),
         Verb::Pki(args) => pki::run(&args, SystemTime::now(), &mut output),
     };
     let code = done.unwrap_or_else(|failure| {

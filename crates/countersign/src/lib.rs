@@ -56,7 +56,8 @@
 //! * `system-roots` (default): trust the operating system's certificate store when no roots are
 //!   given.
 //! * `axum`: `axum::serve` over [`Incoming`].
-//! * `exec`: [`credentials::ExecPlugin`], a token source that runs a program.
+//! * `exec`: `credentials::ExecPlugin`, a token source that runs a program.
+//! * `sqlite`, `postgres`: [API keys](authentication::api_keys) in a database.
 
 pub mod authentication;
 pub mod authorization;
