@@ -5,6 +5,7 @@ mod demo;
 mod exit;
 mod output;
 mod pki;
+mod token;
 
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -26,6 +27,7 @@ enum Verb {
     Conformance(conformance::ConformanceArgs),
     Demo(demo::DemoArgs),
     Pki(pki::PkiArgs),
+    Token(token::TokenArgs),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn run(cli: Cli) -> ExitCode {
         Verb::Conformance(args) => conformance::run(&args),
         Verb::Demo(args) => demo::run(&args, &mut output),
         Verb::Pki(args) => pki::run(&args, SystemTime::now(), &mut output),
+        Verb::Token(args) => token::run(&args, SystemTime::now(), &mut output),
     };
     let code = done.unwrap_or_else(|failure| {
         output.failure(&failure);
