@@ -5,6 +5,7 @@ mod demo;
 mod exit;
 mod output;
 mod pki;
+mod policy;
 mod token;
 
 use std::process::ExitCode;

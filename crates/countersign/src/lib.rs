@@ -68,6 +68,7 @@ pub mod fetch;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod identity;
+pub mod quota;
 pub mod secret;
 pub mod tls;
 mod transport;

@@ -160,7 +160,7 @@ async fn only_tokens_are_read() {
         assert_eq!(outcome.map(told).as_deref(), Some("CREDENTIALS_MALFORMED"), "{call:?}");
     }
     assert_eq!(world.endpoint.asked(), 0);
-    assert_eq!(world.tokens.challenge(), Some("Bearer"));
+    assert_eq!(world.tokens.challenges(), ["Bearer", "DPoP"]);
 }
 
 #[tokio::test(start_paused = true)]

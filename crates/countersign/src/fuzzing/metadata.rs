@@ -30,7 +30,7 @@ pub fn authorization_metadata(data: &[u8]) {
         }
     }
     let peer = PeerIdentity::unknown();
-    let Ok(evidence) = Evidence::read(&headers, &peer, kinds) else {
+    let Ok(evidence) = Evidence::from_metadata(&headers, &peer, kinds) else {
         assert!(!read.is_empty(), "nothing is no mistake");
         return;
     };

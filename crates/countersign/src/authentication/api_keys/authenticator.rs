@@ -358,8 +358,8 @@ impl Authenticator for ApiKeys {
         true
     }
 
-    fn challenge(&self) -> Option<&'static str> {
-        Some("Bearer")
+    fn challenges(&self) -> &[&'static str] {
+        &["Bearer"]
     }
 
     fn authenticate_now(&self, evidence: &Evidence<'_>) -> Option<Outcome> {

@@ -223,8 +223,8 @@ impl Authenticator for Introspection {
         true
     }
 
-    fn challenge(&self) -> Option<&'static str> {
-        Some("Bearer")
+    fn challenges(&self) -> &[&'static str] {
+        &["Bearer", "DPoP"]
     }
 }
 
