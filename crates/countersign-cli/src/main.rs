@@ -7,6 +7,7 @@ mod key;
 mod output;
 mod pki;
 mod policy;
+mod token;
 
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -29,6 +30,7 @@ enum Verb {
     Demo(demo::DemoArgs),
     Key(key::KeyArgs),
     Pki(pki::PkiArgs),
+    Token(token::TokenArgs),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn run(cli: Cli) -> ExitCode {
         Verb::Demo(args) => demo::run(&args, &mut output),
         Verb::Key(args) => key::run(&args, &mut output),
         Verb::Pki(args) => pki::run(&args, SystemTime::now(), &mut output),
+        Verb::Token(args) => token::run(&args, SystemTime::now(), &mut output),
     };
     let code = done.unwrap_or_else(|failure| {
         output.failure(&failure);
