@@ -1,0 +1,7 @@
+//! Policies of gRFC A43, through the public API.
+
+mod decisions;
+mod extensions;
+mod naive;
+mod parsing;
+mod support;
