@@ -24,9 +24,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    CanI(policy::CanIArgs),
     Conformance(conformance::ConformanceArgs),
     Demo(demo::DemoArgs),
     Pki(pki::PkiArgs),
+    Policy(policy::PolicyArgs),
 }
 
 fn main() -> ExitCode {
@@ -37,9 +39,11 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> ExitCode {
     let mut output = Output::standard();
     let done = match cli.verb {
+        Verb::CanI(args) => policy::can_i(&args, SystemTime::now(), &mut output),
         Verb::Conformance(args) => conformance::run(&args),
         Verb::Demo(args) => demo::run(&args, &mut output),
         Verb::Pki(args) => pki::run(&args, SystemTime::now(), &mut output),
+        Verb::Policy(args) => policy::run(&args, SystemTime::now(), &mut output),
     };
     let code = done.unwrap_or_else(|failure| {
         output.failure(&failure);
