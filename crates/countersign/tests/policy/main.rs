@@ -4,4 +4,5 @@ mod decisions;
 mod extensions;
 mod naive;
 mod parsing;
+mod schema;
 mod support;
