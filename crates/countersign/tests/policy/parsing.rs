@@ -202,3 +202,12 @@ fn a_file_says_which_file_it_is() {
     std::fs::write(&path, r#"{"name":"a","allow_rules":[{"name":"all"}]}"#).expect("written");
     assert_eq!(Policy::from_file(&path).expect("a policy").name(), "a");
 }
+
+#[test]
+fn a_text_over_the_limit_is_not_read_and_one_at_the_limit_is() {
+    let policy = r#"{"name":"a","allow_rules":[{"name":"all"}]}"#;
+    let most = usize::try_from(Policy::MAX_BYTES).expect("a length");
+    let at = format!("{policy}{}", " ".repeat(most - policy.len()));
+    Policy::from_json(&at).expect("at the limit");
+    assert!(error(&format!("{at} ")).contains("longer than 16 MiB"));
+}

@@ -11,8 +11,8 @@ use super::error::InvalidPolicy;
 use super::fields::{Fields, text};
 use super::json::{self, Node, Place};
 use super::options::PolicyOptions;
-use super::own;
 use super::pattern::TextSet;
+use super::{Policy, own};
 
 /// A policy as it was written.
 #[derive(Debug)]
@@ -32,6 +32,10 @@ pub(super) struct Rule {
 }
 
 pub(super) fn policy(text: &str, options: &PolicyOptions) -> Result<Written, InvalidPolicy> {
+    if u64::try_from(text.len()).is_ok_and(|length| length > Policy::MAX_BYTES) {
+        let start = Place { line: 1, column: 1 };
+        return Err(InvalidPolicy::unreadable(start, "it is longer than 16 MiB"));
+    }
     let node = json::parse(text)?;
     let known = ["name", "deny_rules", "allow_rules", "audit_logging_options", own::KEY];
     let fields = Fields::of(&node, "the policy", &known)?;
