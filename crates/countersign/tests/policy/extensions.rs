@@ -190,6 +190,9 @@ fn a_no_comes_with_the_nearest_miss() {
         vec!["scope orders:write".to_owned()],
     );
     assert_eq!(told, expected);
+    let elsewhere = Call::to("/other.v1.Other2/X")
+        .ask(|request| policy.explain(request).nearest.map(|near| near.rule.name.to_owned()));
+    assert_eq!(elsewhere.as_deref(), Some("other"));
     let writer = token("jwt", json!({"iss": "https://id", "scope": "orders:write"}));
     call().by(writer).ask(|request| {
         let told = policy.explain(request);
