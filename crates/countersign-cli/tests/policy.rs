@@ -295,3 +295,51 @@ no   PERMISSION_DENIED  INSUFFICIENT_SCOPE
     assert_eq!(place.run(&["can-i", "orders.v1.Orders"]).code, 2);
     assert_eq!(place.run(&["can-i", "a.B/C", "--policy", "absent.json"]).code, 3);
 }
+
+#[test]
+fn a_policy_may_be_toml() {
+    let place = Place::new();
+    let policy = r#"
+name = "orders"
+
+[[deny_rules]]
+name = "no-purge"
+request.paths = ["*/Purge"]
+
+[[allow_rules]]
+name = "health"
+request.paths = ["/grpc.health.v1.Health/*"]
+
+[[allow_rules]]
+name = "orders-read"
+source.countersign.tokens = [{ scopes = ["orders:read"] }]
+request.paths = ["/orders.v1.Orders/Get", "/orders.v1.Orders/Purge"]
+
+[[allow_rules]]
+name = "orders-write"
+source.countersign.tokens = [{ scopes = ["orders:write"] }]
+request.paths = ["/orders.v1.Orders/Delete"]
+
+[[allow_rules]]
+name = "web"
+source.principals = ["spiffe://prod.example/web"]
+request.paths = ["/orders.v1.Orders/List"]
+"#;
+    place.write("policy.toml", policy);
+    let run = place.run(&["policy", "diff", "policy.json", "policy.toml"]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, ""), "{}", run.stderr);
+    let ask =
+        ["can-i", "orders.v1.Orders/Get", "--scope", "orders:read", "--policy", "policy.toml"];
+    assert_eq!(place.run(&ask).stdout, "yes  rule orders-read (policy.toml:12)\n");
+    for (from, to, line, column) in [
+        ("[[allow_rules]]\nname = \"web\"", "[[allow_rules]]\nname = \"health\"", 22, 1),
+        ("source.principals", "source.principal", 24, 8),
+        ("name = \"orders\"", "name = \"orders\"\nname = \"x\"", 3, 1),
+        ("[\"*/Purge\"]", "1979-05-27", 6, 17),
+    ] {
+        place.write("bad.toml", policy.replace(from, to));
+        let told = place.json(&["policy", "check", "bad.toml"], 1);
+        let error = &told["files"][0]["error"];
+        assert_eq!((&error["line"], &error["column"]), (&json!(line), &json!(column)), "{error}");
+    }
+}

@@ -56,6 +56,7 @@
 //! * `system-roots` (default): trust the operating system's certificate store when no roots are
 //!   given.
 //! * `axum`: `axum::serve` over [`Incoming`].
+//! * `toml`: policies in TOML.
 
 pub mod authentication;
 pub mod authorization;

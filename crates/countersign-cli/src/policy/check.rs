@@ -13,7 +13,7 @@ use crate::output::{Failure, Output};
 /// Check that files are policies, and look for what is hardly meant
 #[derive(Args, Debug)]
 pub(super) struct CheckArgs {
-    /// Policies in JSON (gRFC A43)
+    /// Policies in JSON (gRFC A43), or in TOML if their names end in .toml
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
@@ -27,7 +27,7 @@ pub(super) fn run(args: &CheckArgs, output: &mut Output) -> Result<u8, Failure> 
     let mut code = exit::OK;
     for path in &args.files {
         let text = load::text(path)?;
-        match Policy::from_json(&text) {
+        match load::parse(path, &text) {
             Ok(policy) => {
                 let lints = policy.lint();
                 if args.strict && !lints.is_empty() {

@@ -89,12 +89,16 @@ pub(super) fn run(args: &DiffArgs, output: &mut Output) -> Result<u8, Failure> {
     Ok(if same { exit::OK } else { exit::DENIED })
 }
 
-/// The file as JSON; it is known to be a policy.
+/// The file as it is written; it is known to be a policy.
 fn written(path: &Path) -> Result<Value, Failure> {
     let cannot = |error: &dyn std::error::Error| {
         Failure::config(format!("cannot read `{}`", path.display())).because(error)
     };
-    serde_json::from_str(&load::text(path)?).map_err(|error| cannot(&error))
+    let text = load::text(path)?;
+    match path.extension().is_some_and(|extension| extension == "toml") {
+        true => toml::from_str(&text).map_err(|error| cannot(&error)),
+        false => serde_json::from_str(&text).map_err(|error| cannot(&error)),
+    }
 }
 
 fn all_rules(policy: &Value) -> Rules {

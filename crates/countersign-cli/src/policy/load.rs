@@ -21,10 +21,18 @@ pub(super) fn text(path: &Path) -> Result<String, Failure> {
     read.map(|()| text).map_err(|error| cannot().because(&error))
 }
 
+/// Reads what a file of JSON or TOML says.
+pub(super) fn parse(path: &Path, text: &str) -> Result<Policy, InvalidPolicy> {
+    match path.extension().is_some_and(|extension| extension == "toml") {
+        true => Policy::from_toml(text),
+        false => Policy::from_json(text),
+    }
+}
+
 /// Reads a policy that has to be one.
 pub(super) fn policy(path: &Path) -> Result<Policy, Failure> {
     let text = text(path)?;
-    Policy::from_json(&text).map_err(|error| {
+    parse(path, &text).map_err(|error| {
         let failure = Failure::config(format!("`{}` is not a policy", path.display()))
             .cause(snippet(path, &text, &error));
         match error.hint() {
