@@ -26,11 +26,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    CanI(policy::CanIArgs),
     Conformance(conformance::ConformanceArgs),
     Demo(demo::DemoArgs),
     Key(key::KeyArgs),
     Pki(pki::PkiArgs),
     Token(token::TokenArgs),
+    Policy(policy::PolicyArgs),
 }
 
 fn main() -> ExitCode {
@@ -41,11 +43,13 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> ExitCode {
     let mut output = Output::standard();
     let done = match cli.verb {
+        Verb::CanI(args) => policy::can_i(&args, SystemTime::now(), &mut output),
         Verb::Conformance(args) => conformance::run(&args),
         Verb::Demo(args) => demo::run(&args, &mut output),
         Verb::Key(args) => key::run(&args, &mut output),
         Verb::Pki(args) => pki::run(&args, SystemTime::now(), &mut output),
         Verb::Token(args) => token::run(&args, SystemTime::now(), &mut output),
+        Verb::Policy(args) => policy::run(&args, SystemTime::now(), &mut output),
     };
     let code = done.unwrap_or_else(|failure| {
         output.failure(&failure);

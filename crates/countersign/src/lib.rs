@@ -58,6 +58,7 @@
 //! * `axum`: `axum::serve` over [`Incoming`].
 //! * `exec`: `credentials::ExecPlugin`, a token source that runs a program.
 //! * `sqlite`, `postgres`: [API keys](authentication::api_keys) in a database.
+//! * `toml`: policies in TOML.
 
 pub mod authentication;
 pub mod authorization;
