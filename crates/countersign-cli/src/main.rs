@@ -3,6 +3,7 @@
 mod conformance;
 mod demo;
 mod exit;
+mod interrupt;
 mod output;
 mod pki;
 

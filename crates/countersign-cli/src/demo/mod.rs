@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::exit;
+use crate::interrupt::interruption;
 use crate::output::{Failure, Output};
 use stage::Stage;
 
@@ -87,22 +88,4 @@ async fn keep(stage: &Stage, output: &mut Output) -> Result<(), Failure> {
     output.say("Ctrl-C ends it.");
     interrupted.await;
     Ok(())
-}
-
-/// Completes at Ctrl-C. From now on, and not only once it is polled.
-#[cfg(unix)]
-fn interruption() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        interrupt.recv().await;
-    })
-}
-
-#[cfg(windows)]
-fn interruption() -> std::io::Result<impl Future<Output = ()>> {
-    let mut interrupt = tokio::signal::windows::ctrl_c()?;
-    Ok(async move {
-        interrupt.recv().await;
-    })
 }
