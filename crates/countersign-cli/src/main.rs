@@ -1,11 +1,15 @@
 //! The program `countersign`.
 
+mod config;
 mod conformance;
 mod demo;
+mod dev;
 mod exit;
 mod interrupt;
+mod issuer;
 mod output;
 mod pki;
+mod token;
 
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -26,7 +30,9 @@ struct Cli {
 enum Verb {
     Conformance(conformance::ConformanceArgs),
     Demo(demo::DemoArgs),
+    Dev(dev::DevArgs),
     Pki(pki::PkiArgs),
+    Token(token::TokenArgs),
 }
 
 fn main() -> ExitCode {
@@ -39,7 +45,9 @@ fn run(cli: Cli) -> ExitCode {
     let done = match cli.verb {
         Verb::Conformance(args) => conformance::run(&args),
         Verb::Demo(args) => demo::run(&args, &mut output),
+        Verb::Dev(args) => dev::run(&args, SystemTime::now(), &mut output),
         Verb::Pki(args) => pki::run(&args, SystemTime::now(), &mut output),
+        Verb::Token(args) => token::run(&args, SystemTime::now(), &mut output),
     };
     let code = done.unwrap_or_else(|failure| {
         output.failure(&failure);

@@ -1,5 +1,6 @@
 //! `countersign pki`: certificates for development, and a look into any others.
 
+pub(crate) mod development;
 mod facts;
 pub(crate) mod files;
 mod init;
