@@ -16,6 +16,8 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 
 use super::stage::{self, Stage};
+use super::tokens;
+use crate::output::Failure;
 
 /// One call, what must come of it, and what did.
 pub(super) struct Attempt {
@@ -48,7 +50,7 @@ struct Outcome {
 }
 
 /// Makes every attempt.
-pub(super) async fn make(stage: &Stage) -> Vec<Attempt> {
+pub(super) async fn make(stage: &Stage) -> Result<Vec<Attempt>, Failure> {
     let https = stage.greeter.target("https", "localhost");
     let trusting = || stage.trusting();
     let mut attempts = Vec::new();
@@ -97,6 +99,37 @@ pub(super) async fn make(stage: &Stage) -> Vec<Attempt> {
         "UNAUTHENTICATED before anything left",
         over_plaintext(stage).await,
     );
+    let tokens = &stage.tokens;
+    let signed = format!("OK as {}", tokens::PRINCIPAL);
+    for (what, expected, token) in [
+        ("a token that an issuer signed", signed.as_str(), tokens.right()?),
+        ("an expired token", "UNAUTHENTICATED TOKEN_EXPIRED", tokens.expired()?),
+        (
+            "a token for somebody else",
+            "UNAUTHENTICATED TOKEN_AUDIENCE",
+            tokens.for_somebody_else()?,
+        ),
+        ("a token of another issuer", "UNAUTHENTICATED TOKEN_INVALID", tokens.of_another_issuer()?),
+        ("a token without a signature", "UNAUTHENTICATED TOKEN_INVALID", tokens.unsigned()?),
+        (
+            "a token of a key that is gone",
+            "UNAUTHENTICATED TOKEN_INVALID",
+            tokens.of_a_removed_key()?,
+        ),
+    ] {
+        row(what, expected, with_token(&https, trusting(), &token).await);
+    }
+    let bound = stage.token_bound_to_bob()?;
+    row(
+        "a bound token without its certificate",
+        "UNAUTHENTICATED PROOF_REQUIRED",
+        with_token(&https, trusting(), &bound).await,
+    );
+    row(
+        "a bound token with its certificate",
+        &signed,
+        with_token(&https, trusting().identity(stage.bob()), &bound).await,
+    );
     row(
         "a client certificate",
         &format!("OK as {}", stage::CLIENT),
@@ -118,7 +151,7 @@ pub(super) async fn make(stage: &Stage) -> Vec<Attempt> {
         "UNAUTHENTICATED CREDENTIALS_MISSING",
         missing_method(&https, trusting()).await,
     );
-    attempts
+    Ok(attempts)
 }
 
 async fn tls(target: &str, tls: ClientTls) -> Outcome {

@@ -3,6 +3,7 @@
 mod attempts;
 mod stage;
 mod table;
+mod tokens;
 
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ async fn play(args: &DemoArgs, output: &mut Output) -> Result<u8, Failure> {
             stage.address()
         ));
     }
-    let attempts = attempts::make(&stage).await;
+    let attempts = attempts::make(&stage).await?;
     let unexpected = attempts.iter().filter(|attempt| !attempt.is_as_it_must()).count();
     if output.is_json() {
         output.json(&json!({

@@ -14,6 +14,7 @@ use countersign_testkit::pki::{Certificate, CertificateAuthority};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::tokens::Tokens;
 use crate::output::Failure;
 
 /// The token that the server knows, and as whom.
@@ -29,6 +30,7 @@ pub(super) struct Stage {
     pub(super) plaintext: Running,
     /// Requests that reached the server without TLS, whether it let them pass or not.
     pub(super) plaintext_requests: Arc<AtomicUsize>,
+    pub(super) tokens: Tokens,
     ca: CertificateAuthority,
     other_ca: CertificateAuthority,
     bob: Certificate,
@@ -45,6 +47,7 @@ pub(super) struct Running {
 
 impl Stage {
     pub(super) async fn build() -> Result<Self, Failure> {
+        let tokens = Tokens::new()?;
         let ca = CertificateAuthority::new("demo CA");
         let other_ca = CertificateAuthority::new("somebody else's CA");
         let bob = ca.client(&[CLIENT]);
@@ -57,12 +60,22 @@ impl Stage {
             .expired()
             .build();
 
-        let greeter = start(tls(&ca.server(&names), &ca)?, gate()?, None).await?;
-        let expired = start(tls(&expired, &ca)?, gate()?, None).await?;
+        let greeter = start(tls(&ca.server(&names), &ca)?, gate(&tokens)?, None).await?;
+        let expired = start(tls(&expired, &ca)?, gate(&tokens)?, None).await?;
         let plaintext_requests = Arc::new(AtomicUsize::new(0));
         let counted = Some(Arc::clone(&plaintext_requests));
-        let plaintext = start(ServerCredentials::insecure(), gate()?, counted).await?;
-        Ok(Self { greeter, expired, plaintext, plaintext_requests, ca, other_ca, bob, mallory })
+        let plaintext = start(ServerCredentials::insecure(), gate(&tokens)?, counted).await?;
+        Ok(Self {
+            greeter,
+            expired,
+            plaintext,
+            plaintext_requests,
+            tokens,
+            ca,
+            other_ca,
+            bob,
+            mallory,
+        })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -81,6 +94,11 @@ impl Stage {
 
     pub(super) fn bob(&self) -> Identity {
         identity(&self.bob)
+    }
+
+    /// A token that is worth something only with Bob's certificate.
+    pub(super) fn token_bound_to_bob(&self) -> Result<String, Failure> {
+        self.tokens.bound_to(&self.bob.chain_der()[0])
     }
 
     /// Says that it is Bob, and somebody else's CA signed it.
@@ -130,7 +148,7 @@ fn tls(
         .map_err(|error| Failure::config("cannot use the demo's certificates").because(&error))
 }
 
-fn gate() -> Result<Gate, Failure> {
+fn gate(tokens: &Tokens) -> Result<Gate, Failure> {
     let rules = Rules::new()
         .health_is_public()
         .reflection_is_authenticated()
@@ -138,6 +156,7 @@ fn gate() -> Result<Gate, Failure> {
         .denied("/countersign.demo.v1.Greeter/Reset");
     Gate::builder()
         .authenticate(StaticTokens::new().with_token(TOKEN_PRINCIPAL, TOKEN))
+        .authenticate(tokens.authenticator()?)
         .authenticate(MutualTls::new())
         .authorize(rules)
         .build()
