@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use countersign::{Clock as _, SystemClock};
 use countersign_testkit::pki::{Certificate, CertificateAuthority};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -21,6 +21,8 @@ use tempfile::TempDir;
 pub(crate) const ISSUER: &str = "https://issuer.bench.example";
 /// Whom they are for.
 pub(crate) const AUDIENCE: &str = "bench";
+/// The key that signs them.
+const KID: &str = "bench";
 /// What a token's length should be about: a usual one with a dozen claims.
 const TOKEN_BYTES: usize = 661;
 /// Longer than any run.
@@ -60,6 +62,13 @@ impl Material {
         let signer = EncodingKey::from_ec_der(key.to_pkcs8v1()?.as_ref());
         let public: PublicKeyX509Der<'_> = key.public_key().as_der()?;
         fs::write(folder.path().join("jwt.pem"), pem("PUBLIC KEY", public.as_ref()))?;
+        let (x, y) = key.public_key().as_ref()[1..].split_at(32);
+        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+        let jwk = serde_json::json!({ "kty": "EC", "crv": "P-256", "kid": KID, "x": x, "y": y });
+        fs::write(
+            folder.path().join("jwks.json"),
+            serde_json::json!({ "keys": [jwk] }).to_string(),
+        )?;
         Ok(Self { folder, authority, client, signer, now: SystemClock.now() })
     }
 
@@ -84,6 +93,11 @@ impl Material {
         self.folder().join("jwt.pem")
     }
 
+    /// The same key as a key set.
+    pub(crate) fn jwks(&self) -> PathBuf {
+        self.folder().join("jwks.json")
+    }
+
     pub(crate) fn authority(&self) -> &CertificateAuthority {
         &self.authority
     }
@@ -97,8 +111,17 @@ impl Material {
         (0..callers).map(|caller| self.token(caller)).collect()
     }
 
+    /// A token that was good until an hour ago.
+    pub(crate) fn expired_token(&self) -> Result<String, Box<dyn Error>> {
+        self.token_of(0, self.now - LIFETIME - Duration::from_secs(3600))
+    }
+
     fn token(&self, caller: usize) -> Result<String, Box<dyn Error>> {
-        let seconds = self.now.duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+        self.token_of(caller, self.now)
+    }
+
+    fn token_of(&self, caller: usize, from: SystemTime) -> Result<String, Box<dyn Error>> {
+        let seconds = from.duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
         let mut claims = Claims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
@@ -107,7 +130,7 @@ impl Material {
             exp: seconds + LIFETIME.as_secs(),
             scope: String::new(),
         };
-        let header = Header { kid: Some("bench".to_owned()), ..Header::new(Algorithm::ES256) };
+        let header = Header { kid: Some(KID.to_owned()), ..Header::new(Algorithm::ES256) };
         // Three bytes of claims are four of token.
         let bare = jsonwebtoken::encode(&header, &claims, &self.signer)?.len();
         let missing = TOKEN_BYTES.saturating_sub(bare) * 3 / 4;

@@ -153,7 +153,7 @@ pub(crate) enum Kind {
     OursPlain,
     /// Our listener over TLS; nobody is asked who they are.
     OursTls,
-    /// Our listener over TLS and our gate: listed tokens and rules.
+    /// Our listener over TLS and our gate: verified or listed tokens, and rules.
     OursGate,
     /// The same, with client certificates instead of tokens.
     OursGateMtls,
@@ -205,6 +205,12 @@ pub(crate) struct ServeOptions {
     /// What tokens are verified with, PEM.
     #[arg(long)]
     pub(crate) jwt_public_key: Option<PathBuf>,
+    /// The key set that the gate verifies tokens with.
+    #[arg(long)]
+    pub(crate) jwks: Option<PathBuf>,
+    /// How many verified tokens the gate remembers.
+    #[arg(long, default_value_t = 200_000)]
+    pub(crate) remember: usize,
     /// The tokens that the gate knows, as `StaticTokens` reads them.
     #[arg(long)]
     pub(crate) tokens: Option<PathBuf>,

@@ -9,6 +9,7 @@ mod interrupt;
 mod issuer;
 mod output;
 mod pki;
+mod policy;
 mod token;
 
 use std::process::ExitCode;

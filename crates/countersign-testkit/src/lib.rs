@@ -3,11 +3,13 @@
 //! * [`pki`]: a certificate authority in memory, and every broken certificate a test wants.
 //! * [`clock`]: a clock that moves when the test moves it.
 //! * [`greeter`]: a service to call.
+//! * [`issuer`]: an identity provider on this machine, and tokens of every kind.
 //! * [`wait`]: for what is about to happen.
 //! * [`logs`]: what was written to the log.
 
 pub mod clock;
 pub mod greeter;
+pub mod issuer;
 pub mod logs;
 pub mod pki;
 pub mod wait;

@@ -3,6 +3,7 @@
 //! There is no way to skip the verification of host names or certificate chains.
 
 use crate::authentication::jwt::{Issuer, IssuerWithoutAudience};
+use crate::authentication::{IntrospectionBuilder, KnowsAudience, WantsAudience};
 use crate::tls::{Alpn, ClientTls, ServerTls};
 
 /// Accepts servers that negotiate no application protocol by ALPN.
@@ -26,4 +27,23 @@ pub fn allow_clients_without_alpn(tls: ServerTls) -> ServerTls {
 /// name (RFC 8725 §3.9). For issuers that name no audience, until they do.
 pub fn any_audience(issuer: IssuerWithoutAudience) -> Issuer {
     issuer.for_anybody()
+}
+
+/// Accepts tokens whose introspection answer does not say whom they are for (`aud`); an answer
+/// that does say it still has to name one of our audiences.
+///
+/// For servers that leave `aud` out, as RFC 7662 §2.2 allows. A token that was issued for another
+/// service then passes here, unless the endpoint itself compares what it answers with the client
+/// that asks (§4).
+pub fn introspected_without_audience(
+    introspection: IntrospectionBuilder<KnowsAudience>,
+) -> IntrospectionBuilder<KnowsAudience> {
+    introspection.audience_may_be_absent()
+}
+
+/// Accepts tokens whomever they are for: any service that is given a token can use it here.
+pub fn introspected_for_any_audience(
+    introspection: IntrospectionBuilder<WantsAudience>,
+) -> IntrospectionBuilder<KnowsAudience> {
+    introspection.any_audience()
 }

@@ -56,6 +56,7 @@
 //! * `system-roots` (default): trust the operating system's certificate store when no roots are
 //!   given.
 //! * `axum`: `axum::serve` over [`Incoming`].
+//! * `exec`: [`credentials::ExecPlugin`], a token source that runs a program.
 
 pub mod authentication;
 pub mod authorization;
@@ -63,7 +64,11 @@ pub mod clock;
 pub mod credentials;
 pub mod danger;
 pub mod fetch;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod identity;
+pub mod quota;
 pub mod secret;
 pub mod tls;
 mod transport;
@@ -71,7 +76,7 @@ mod transport;
 pub use async_trait::async_trait;
 
 pub use authentication::jwt::{Issuer, Jwt};
-pub use authentication::{Authenticator, MutualTls, StaticTokens};
+pub use authentication::{Authenticator, Introspection, MutualTls, StaticTokens};
 pub use authorization::Rules;
 pub use clock::{Clock, SystemClock};
 pub use credentials::{

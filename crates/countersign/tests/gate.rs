@@ -1045,8 +1045,8 @@ impl Authenticator for Scripted {
         (self.verdict)(token).map(|name| Some(evidence.accept(Principal::new(name, self.name))))
     }
 
-    fn challenge(&self) -> Option<&'static str> {
-        Some("Bearer")
+    fn challenges(&self) -> &[&'static str] {
+        &["Bearer"]
     }
 }
 
@@ -1256,7 +1256,7 @@ async fn each_reason_has_its_status_its_challenge_and_its_place_in_the_log() {
         };
     }
     type Verdict = fn(&str) -> Result<&'static str, AuthenticationError>;
-    let rows: [((Reason, Verdict), Code, Option<&str>); 12] = [
+    let rows: [((Reason, Verdict), Code, Option<&str>); 11] = [
         (refusing!(CredentialsMissing), Unauthenticated, Some("")),
         (refusing!(CredentialsMalformed), Unauthenticated, Some("invalid_request")),
         (refusing!(TokenExpired), Unauthenticated, Some("invalid_token")),
@@ -1265,8 +1265,7 @@ async fn each_reason_has_its_status_its_challenge_and_its_place_in_the_log() {
         (refusing!(TokenAudience), Unauthenticated, Some("invalid_token")),
         (refusing!(CredentialsRevoked), Unauthenticated, Some("invalid_token")),
         (refusing!(ProofRequired), Unauthenticated, Some("invalid_token")),
-        (refusing!(ProofInvalid), Unauthenticated, Some("invalid_token")),
-        (refusing!(StepUp), Unauthenticated, Some("invalid_token")),
+        (refusing!(StepUp), Unauthenticated, Some("insufficient_user_authentication")),
         (refusing!(PolicyDenied), PermissionDenied, None),
         (refusing!(VerifierUnavailable), Unavailable, None),
     ];
@@ -1370,8 +1369,8 @@ async fn every_scheme_that_could_help_is_a_challenge_and_each_only_once() {
         fn authenticate_now(&self, _evidence: &Evidence<'_>) -> Option<Outcome> {
             Some(Ok(None))
         }
-        fn challenge(&self) -> Option<&'static str> {
-            Some(self.1)
+        fn challenges(&self) -> &[&'static str] {
+            std::slice::from_ref(&self.1)
         }
     }
     let gate = Gate::builder()
@@ -1471,8 +1470,8 @@ fn an_authenticator_whose_challenge_fits_no_header_is_refused_and_no_panic() {
         fn reads(&self) -> EvidenceKinds {
             EvidenceKinds::default()
         }
-        fn challenge(&self) -> Option<&'static str> {
-            Some(self.0)
+        fn challenges(&self) -> &[&'static str] {
+            std::slice::from_ref(&self.0)
         }
     }
     for scheme in ["", "Be arer", "Bearer\n", "Bearer,Basic", "Bäarer"] {

@@ -15,6 +15,7 @@ use tonic::service::interceptor::InterceptedService;
 use tower_layer::Layer as _;
 use tower_service::Service;
 
+use super::jwt::Token;
 use super::requests::Requests;
 use super::{Subject, consume};
 
@@ -93,6 +94,15 @@ pub fn gate(gate: &Gate, requests: Requests) -> Box<dyn Subject> {
 pub fn gate_with_token(token: &str) -> Gate {
     Gate::builder()
         .authenticate(StaticTokens::new().with_token("orders", token.to_owned()))
+        .authorize(Rules::new().health_is_public().authenticated("/orders.v1.Orders/*"))
+        .build()
+        .expect("rules that can hold")
+}
+
+/// A gate that verifies this token's issuer's.
+pub fn gate_with_issuer(token: &Token) -> Gate {
+    Gate::builder()
+        .authenticate(token.authenticator())
         .authorize(Rules::new().health_is_public().authenticated("/orders.v1.Orders/*"))
         .build()
         .expect("rules that can hold")

@@ -1,16 +1,19 @@
 //! Our listener, with and without our gate.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Duration;
 
+use countersign::authentication::jwt::{KeySet, KeySource};
 use countersign::{
-    ClientCertificates, Gate, Identity, MutualTls, PeerInfoLayer, RootCertificates, Rules,
+    ClientCertificates, Gate, Identity, Jwt, MutualTls, PeerInfoLayer, RootCertificates, Rules,
     ServerCredentials, ServerLimits, StaticTokens,
 };
 
 use super::echo::{Echo, SERVICE};
 use super::stock::builder;
 use super::{Outcome, announce};
+use crate::material::{AUDIENCE, ISSUER};
 use crate::options::{Kind, ServeOptions};
 
 pub(super) async fn serve(options: &ServeOptions) -> Outcome {
@@ -82,11 +85,22 @@ fn gate(options: &ServeOptions) -> Outcome<Gate> {
         Some(path) => gate.authenticate(StaticTokens::from_file(path)?),
         None => gate,
     };
+    let gate = match &options.jwks {
+        Some(path) => gate.authenticate(tokens(path, options.remember)?),
+        None => gate,
+    };
     let gate = match &options.client_ca {
         Some(_) => gate.authenticate(MutualTls::new()),
         None => gate,
     };
     Ok(gate.build()?)
+}
+
+/// Tokens of the run's own issuer.
+fn tokens(path: &Path, remember: usize) -> Outcome<Jwt> {
+    let keys = KeySource::given(KeySet::from_json(&std::fs::read_to_string(path)?)?);
+    let issuer = Jwt::issuer(ISSUER).keys(keys).audience(AUDIENCE);
+    Ok(Jwt::builder().issuer(issuer).remember_tokens(remember).build()?)
 }
 
 /// So many rules, of which one is for the echo; the others are exact ones for other methods.

@@ -104,6 +104,13 @@ async fn warm_virtual_machines(
     }
 }
 
+/// The same token with another signature.
+fn forged(token: &str) -> String {
+    let (signed, signature) = token.split_at(token.len() - 86);
+    let swapped = if signature.starts_with('A') { 'B' } else { 'A' };
+    format!("{signed}{swapped}{}", &signature[1..])
+}
+
 /// The second of a pair.
 fn again(name: &str) -> String {
     format!("{name} (again)")
@@ -112,10 +119,10 @@ fn again(name: &str) -> String {
 fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
     let tokens: Arc<[String]> = bench.material.tokens(1)?.into();
     let none: Arc<[String]> = Arc::from([]);
-    let listed = bench.material.list("tokens.json", &tokens)?;
+    let jwks = bench.material.jwks();
     let tls = Tls::new(&bench.material)?;
     let mutual = Tls::mutual(&bench.material)?;
-    let gate = |kind, runtime| Program::own(kind, runtime).with("--tokens", &listed);
+    let gate = |kind, runtime| Program::own(kind, runtime).with("--jwks", &jwks);
 
     let mut found = Vec::new();
     for runtime in RuntimeKind::BOTH {
@@ -141,6 +148,25 @@ fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
         Variant::new("ours-gate ct, refused", gate(Kind::OursGate, current), Some(tls.clone()))
             .expect(Expect::Refusal(UNAUTHENTICATED)),
     );
+    let expired: Arc<[String]> = Arc::from([bench.material.expired_token()?]);
+    let forged: Arc<[String]> = tokens.iter().map(|token| forged(token)).collect();
+    for (name, refused) in [("expired", &expired), ("forged", &forged)] {
+        let name = format!("ours-gate ct, {name}");
+        // Forgeries are not remembered either, so that each costs a verification.
+        let program = gate(Kind::OursGate, current).with("--remember", "0");
+        found.push(
+            Variant::new(name, program, Some(tls.clone()))
+                .tokens(refused)
+                .expect(Expect::Refusal(UNAUTHENTICATED)),
+        );
+    }
+    for runtime in RuntimeKind::BOTH {
+        // A connection remembers its last token, so each call brings another one.
+        let many: Arc<[String]> = bench.material.tokens(256)?.into();
+        let name = format!("ours-gate-uncached {}", runtime.short());
+        let program = gate(Kind::OursGate, runtime).with("--remember", "0");
+        found.push(Variant::new(name, program, Some(tls.clone())).tokens(&many));
+    }
     if !bench.options.no_peers {
         for (name, mode) in [
             ("go", "plain"),
@@ -169,7 +195,7 @@ fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
 /// One runtime against another: on so many cores, with so much work in the handler.
 fn runtimes(bench: &Bench<'_>, cores: usize, work: usize) -> Result<Vec<Variant>, Box<dyn Error>> {
     let tokens: Arc<[String]> = bench.material.tokens(1)?.into();
-    let listed = bench.material.list(&format!("tokens-{cores}-{work}.json"), &tokens)?;
+    let jwks = bench.material.jwks();
     let tls = Tls::new(&bench.material)?;
     let (multi, current) = (RuntimeKind::MultiThread, RuntimeKind::CurrentThread);
     let variant = |name: &str, kind, runtime| {
@@ -177,7 +203,7 @@ fn runtimes(bench: &Bench<'_>, cores: usize, work: usize) -> Result<Vec<Variant>
             .with("--workers", cores.to_string())
             .with("--work", work.to_string());
         if matches!(kind, Kind::OursGate | Kind::OursPerCore) {
-            program = program.with("--tokens", &listed);
+            program = program.with("--jwks", &jwks);
         }
         let mut variant = Variant::new(name, program, Some(tls.clone())).tokens(&tokens);
         variant.both_cores = cores > 1;

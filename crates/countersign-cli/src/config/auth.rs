@@ -145,8 +145,13 @@ impl IssuerConfig {
         }
     }
 
-    /// The issuer as the library knows it, with its keys from wherever they were found.
-    pub(crate) fn issuer(&self, keys: KeySource) -> Result<Issuer, Failure> {
+    /// The issuer as the library knows it.
+    pub(crate) fn issuer(&self) -> Result<Issuer, Failure> {
+        let keys = match &self.keys {
+            KeysAt::Discovery => KeySource::discovery(),
+            KeysAt::File(path) => KeySource::file(path),
+            KeysAt::Url(url) => KeySource::url(url),
+        };
         let named = match &self.trust {
             Trust::Issuer(name) => Jwt::issuer(name).keys(keys),
             Trust::TrustDomain(name) => Jwt::trust_domain(name, keys),

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use countersign::Clock;
@@ -11,30 +12,50 @@ use countersign::authentication::{
 use countersign::identity::{PeerIdentity, TokenClaims};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
-/// The verdict on one case, without its `id`.
-pub(super) fn judge(case: &Value) -> Value {
-    let verdict = Case::deserialize(case)
-        .map_err(|error| Refused::case(format!("this is no case: {error}")))
-        .and_then(|case| case.judge());
-    match verdict {
-        Ok(claims) => json!({
-            "verdict": "accept", "reason": null, "claims": claims.object(),
-        }),
-        Err(Refused { reason, error: None }) => json!({
-            "verdict": "reject", "reason": reason.as_str(), "claims": null,
-        }),
-        Err(Refused { reason, error: Some(text) }) => json!({
-            "verdict": "reject", "reason": reason.as_str(), "claims": null,
-            "error": super::error(&text),
-        }),
+use super::lines::Id;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Verdict {
+    id: Id,
+    verdict: &'static str,
+    reason: Option<&'static str>,
+    claims: Option<Map<String, Value>>,
+    /// What is wrong with the case itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+pub(super) fn answer(line: Result<&str, String>) -> Verdict {
+    let (id, judged) = match line {
+        Err(error) => (Id::default(), Err(Refused::case(error))),
+        Ok(line) => match serde_json::from_str::<Case>(line) {
+            Ok(case) => (case.id.clone(), case.judge()),
+            Err(error) => (Id::of(line), Err(Refused::case(format!("this is no case: {error}")))),
+        },
+    };
+    match judged {
+        Ok(claims) => Verdict {
+            id,
+            verdict: "accept",
+            reason: None,
+            claims: Some(claims.object().clone()),
+            error: None,
+        },
+        Err(Refused { reason, error }) => {
+            let reason = Some(reason.as_str());
+            Verdict { id, verdict: "reject", reason, claims: None, error }
+        }
     }
 }
 
 #[derive(Deserialize)]
 struct Case {
+    #[serde(default)]
+    id: Id,
     token: Option<String>,
     /// The values of `authorization`, in place of the token.
     authorization: Option<Vec<String>>,
@@ -45,7 +66,7 @@ struct Case {
 struct Settings {
     providers: Option<Vec<Provider>>,
     /// By trust domain, for JWT-SVIDs.
-    bundles: Option<Map<String, Value>>,
+    bundles: Option<BTreeMap<String, Box<RawValue>>>,
     profile: Option<String>,
     audiences: Option<Vec<String>>,
     algorithms: Option<Vec<String>>,
@@ -58,8 +79,8 @@ struct Settings {
 #[derive(Deserialize)]
 struct Provider {
     issuer: String,
-    #[serde(default)]
-    jwks: Value,
+    /// As it was written, so that a member that is there twice is not lost on the way.
+    jwks: Option<Box<RawValue>>,
 }
 
 /// Why there are no claims; `error` where the case itself cannot be judged as it stands.
@@ -135,7 +156,14 @@ impl Settings {
         };
         let now = time(self.now)?;
         let mut builder = Jwt::builder().clock(At(now));
-        for (issuer, profile) in self.issuers(profile) {
+        let issuers = self.issuers(profile);
+        if issuers.is_empty() {
+            return Err(Refused {
+                reason: Reason::TokenInvalid,
+                error: Some("no provider has a key that can be used".to_owned()),
+            });
+        }
+        for (issuer, profile) in issuers {
             let mut issuer = issuer.audience(audience);
             for audience in more {
                 issuer = issuer.audience(audience);
@@ -145,24 +173,22 @@ impl Settings {
         builder.build().map_err(|error| Refused::case(error.to_string()))
     }
 
+    /// An issuer without a key that can be used is one that nobody knows.
     fn issuers(&self, profile: Profile) -> Vec<(IssuerWithoutAudience, Profile)> {
+        let usable = |keys: KeySet| (!keys.is_empty()).then(|| KeySource::given(keys));
         if profile == Profile::JwtSvid {
-            // What is no bundle has no keys.
-            let bundle = |bundle: &Value| {
-                KeySource::given(
-                    KeySet::from_spiffe_bundle(&bundle.to_string()).unwrap_or_default(),
-                )
+            let trusted = |(domain, keys): (&String, &Box<RawValue>)| {
+                let bundle = usable(KeySet::from_spiffe_bundle(keys.get()).unwrap_or_default())?;
+                Some((Jwt::trust_domain(domain, bundle), Profile::JwtSvid))
             };
-            let trusted = |(domain, keys): (&String, &Value)| {
-                (Jwt::trust_domain(domain, bundle(keys)), Profile::JwtSvid)
-            };
-            return self.bundles.iter().flatten().map(trusted).collect();
+            return self.bundles.iter().flatten().filter_map(trusted).collect();
         }
-        let keys = |one: &Provider| {
-            KeySource::given(KeySet::from_json(&one.jwks.to_string()).unwrap_or_default())
+        let trusted = |one: &Provider| {
+            let text = one.jwks.as_deref().map_or("", RawValue::get);
+            let keys = usable(KeySet::from_json(text).unwrap_or_default())?;
+            Some((Jwt::issuer(&one.issuer).keys(keys), profile))
         };
-        let trusted = |one: &Provider| (Jwt::issuer(&one.issuer).keys(keys(one)), profile);
-        self.providers.iter().flatten().map(trusted).collect()
+        self.providers.iter().flatten().filter_map(trusted).collect()
     }
 
     fn complete(&self, mut issuer: Issuer, profile: Profile) -> Result<Issuer, Refused> {

@@ -1,11 +1,10 @@
 use std::time::SystemTime;
 
-use countersign::authentication::jwt::{Profile, TokenError};
+use countersign::authentication::jwt::{KeysReport, Profile, TokenError};
 use serde_json::{Map, Value, json};
 
 use super::check::Check;
 use super::decoded::Decoded;
-use super::keys::FoundKeys;
 use super::moment;
 use crate::pki::text;
 
@@ -85,18 +84,14 @@ impl<'a> Said<'a> {
     }
 
     /// What was found and what was expected.
-    pub(super) fn facts(&self, error: &TokenError, keys: Option<&FoundKeys>) -> Vec<Fact> {
+    pub(super) fn facts(&self, error: &TokenError, keys: Option<&KeysReport>) -> Vec<Fact> {
         let claim = |name: &str| {
             Fact::new(format!("{name} in token"), self.claim(name).cloned().unwrap_or_default())
         };
         let kid = || {
             let found = self.header("kid").map_or(Value::Null, Value::from);
-            let known = keys.into_iter().flat_map(|keys| keys.known.iter());
-            let mut facts = vec![
-                Fact::new("kid in token", found),
-                Fact::new("keys of issuer", known.map(String::as_str).collect::<Vec<_>>()),
-            ];
-            facts.extend(keys.map(|keys| Fact::new("keys from", keys.from.as_str())));
+            let mut facts = vec![Fact::new("kid in token", found)];
+            facts.extend(keys.map(|keys| Fact::new("keys of issuer", keys.keys)));
             facts
         };
         match error {

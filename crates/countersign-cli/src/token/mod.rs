@@ -5,7 +5,6 @@ mod decoded;
 mod explain;
 mod input;
 mod inspect;
-mod keys;
 mod lint;
 mod mint;
 mod moment;

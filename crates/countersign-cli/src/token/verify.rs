@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use countersign::authentication::jwt::{Algorithm, Jwt, KeySet, KeySource, Profile, TokenError};
+use countersign::authentication::jwt::{Algorithm, Jwt, KeysReport, Profile, TokenError};
 use countersign::identity::{SpiffeId, TokenClaims};
 use countersign_testkit::clock::ManualClock;
 use serde_json::{Map, Value, json};
@@ -13,7 +13,6 @@ use super::check::Check;
 use super::decoded::Decoded;
 use super::explain::{Fact, Said};
 use super::input::TokenInput;
-use super::keys::{self, FoundKeys};
 use super::moment;
 use crate::config::{self, AuthConfig, IssuerConfig, KeysAt, Trust};
 use crate::exit;
@@ -87,7 +86,7 @@ pub(super) fn run(args: &VerifyArgs, now: SystemTime, output: &mut Output) -> Re
         .map_err(|error| Failure::config("cannot start the runtime").because(&error))?;
     let decoded = Decoded::read(&token);
     let judged = runtime.block_on(judge(&auth, &token, &decoded, now))?;
-    for key in judged.keys.iter().flat_map(|keys| keys.set.skipped()) {
+    for key in judged.keys.iter().flat_map(|keys| &keys.skipped) {
         let kid = key.kid.as_deref().unwrap_or("without kid");
         output.warning(format_args!("the key {kid} is passed over: {}", key.reason), None);
     }
@@ -137,49 +136,47 @@ impl VerifyArgs {
     }
 }
 
-struct Verdict {
+struct Verdict<'a> {
     verdict: Result<TokenClaims, TokenError>,
-    keys: Option<FoundKeys>,
-    /// What the configuration of the issuer says of `typ`.
-    token_type: Option<String>,
+    /// The keys of the issuer that it names, if they were asked for.
+    keys: Option<KeysReport>,
+    /// What the configuration says of that issuer.
+    issuer: Option<&'a IssuerConfig>,
 }
 
-/// Judges without any keys first: whatever is refused then needs none, and no issuer is asked on
-/// the word of a token that it never made.
-async fn judge(
-    auth: &AuthConfig,
+/// The server's own engine judges. It asks the issuer that the token names, and only for a token
+/// that nothing else is wrong with.
+async fn judge<'a>(
+    auth: &'a AuthConfig,
     token: &str,
     decoded: &Decoded,
     now: SystemTime,
-) -> Result<Verdict, Failure> {
-    let issuer = auth.issuers.iter().enumerate().find(|(_, one)| is_named(one, decoded));
-    let token_type = issuer.and_then(|(_, one)| one.token_type.clone());
-    let verdict = engine(auth, None, now)?.verify(token).await;
-    match (&verdict, issuer) {
-        (
-            Err(TokenError::UnknownKey { .. } | TokenError::Unavailable { .. }),
-            Some((index, issuer)),
-        ) => {
-            let keys = keys::find(issuer).await?;
-            let verdict = engine(auth, Some((index, &keys.set)), now)?.verify(token).await;
-            Ok(Verdict { verdict, keys: Some(keys), token_type })
-        }
-        _ => Ok(Verdict { verdict, keys: None, token_type }),
+) -> Result<Verdict<'a>, Failure> {
+    let mut builder = Jwt::builder().clock(ManualClock::new(now));
+    for issuer in &auth.issuers {
+        builder = builder.issuer(issuer.issuer()?);
     }
+    let engine = builder
+        .build()
+        .map_err(|error| Failure::config("cannot verify tokens so").because(&error))?;
+    let verdict = engine.verify(token).await;
+    let issuer = auth.issuers.iter().find(|one| is_named(one, decoded));
+    let named = |keys: &KeysReport| issuer.is_some_and(|issuer| issuer.name() == keys.issuer);
+    let keys = engine.keys().into_iter().find(named);
+    if let (Err(TokenError::Unavailable { .. }), Some(issuer)) = (&verdict, issuer) {
+        return Err(out_of_reach(issuer, keys.and_then(|keys| keys.last_error)));
+    }
+    Ok(Verdict { verdict, keys, issuer })
 }
 
-/// The server's own engine, with the keys of one issuer.
-fn engine(
-    auth: &AuthConfig,
-    keys: Option<(usize, &KeySet)>,
-    now: SystemTime,
-) -> Result<Jwt, Failure> {
-    let mut builder = Jwt::builder().clock(ManualClock::new(now));
-    for (index, issuer) in auth.issuers.iter().enumerate() {
-        let set = keys.filter(|(of, _)| *of == index).map(|(_, set)| set.clone());
-        builder = builder.issuer(issuer.issuer(KeySource::given(set.unwrap_or_default()))?);
-    }
-    builder.build().map_err(|error| Failure::config("cannot verify tokens so").because(&error))
+/// Nobody can tell: a file is our own affair, an issuer is not.
+fn out_of_reach(issuer: &IssuerConfig, error: Option<String>) -> Failure {
+    let code = match issuer.keys {
+        KeysAt::File(_) => exit::CONFIG,
+        KeysAt::Url(_) | KeysAt::Discovery => exit::VERIFIER_UNAVAILABLE,
+    };
+    let failure = Failure::new(code, format!("cannot get the keys of `{}`", issuer.name()));
+    failure.cause(error.unwrap_or_else(|| "there was no answer in time".to_owned()))
 }
 
 /// Whether the token says that it is of this issuer.
@@ -217,7 +214,7 @@ fn rejected(
     error: &TokenError,
     check: Check,
     said: &Said<'_>,
-    judged: &Verdict,
+    judged: &Verdict<'_>,
     output: &mut Output,
 ) -> u8 {
     let code = match error {
@@ -225,9 +222,7 @@ fn rejected(
         _ => exit::AUTHENTICATION,
     };
     let mut facts = said.facts(error, judged.keys.as_ref());
-    if let (TokenError::Type { .. }, Some(name)) = (error, &judged.token_type) {
-        facts.push(Fact::new("typ configured", name.as_str()));
-    }
+    facts.extend(judged.issuer.and_then(|issuer| configured(error, issuer)));
     if output.is_json() {
         let facts: Map<String, Value> =
             facts.into_iter().map(|fact| (fact.name.replace(' ', "_"), fact.value)).collect();
@@ -256,6 +251,24 @@ fn rejected(
         output.data(format_args!("  not reached: {}", not_reached.join(", ")));
     }
     code
+}
+
+/// The setting that the token did not meet, or where its key should have been.
+fn configured(error: &TokenError, issuer: &IssuerConfig) -> Option<Fact> {
+    match error {
+        TokenError::Type { .. } => {
+            issuer.token_type.as_deref().map(|name| Fact::new("typ configured", name))
+        }
+        TokenError::UnknownKey { .. } | TokenError::Signature => {
+            let place = match &issuer.keys {
+                KeysAt::File(path) => path.display().to_string(),
+                KeysAt::Url(url) => url.clone(),
+                KeysAt::Discovery => format!("discovery at {}", issuer.name()),
+            };
+            Some(Fact::new("keys from", place))
+        }
+        _ => None,
+    }
 }
 
 /// The checks that passed, the last one first: it says most.

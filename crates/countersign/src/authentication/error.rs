@@ -41,6 +41,26 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Each of them.
+    pub(crate) const ALL: [Self; 16] = [
+        Self::CredentialsMissing,
+        Self::CredentialsMalformed,
+        Self::TokenExpired,
+        Self::TokenNotYetValid,
+        Self::TokenInvalid,
+        Self::TokenAudience,
+        Self::CredentialsRevoked,
+        Self::ProofRequired,
+        Self::ProofInvalid,
+        Self::ProofNonce,
+        Self::StepUp,
+        Self::PolicyDenied,
+        Self::InsufficientScope,
+        Self::RateLimited,
+        Self::PolicyError,
+        Self::VerifierUnavailable,
+    ];
+
     /// The value of `ErrorInfo.reason`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,13 +1,16 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderName};
+use http::{HeaderMap, HeaderValue};
 
 use super::error::{AuthenticationError, Reason};
 use super::lease::Lease;
 use crate::credentials::API_KEY;
 use crate::identity::{MethodPath, PeerIdentity, Principal, SecurityLevel};
+
+/// The metadata that holds a proof of possession (RFC 9449 §4.1).
+pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// What a caller presented, not yet believed: the connection it came by, and at most one
 /// credential in its metadata.
@@ -150,35 +153,6 @@ impl<'a> Evidence<'a> {
         self
     }
 
-    /// Reads a call's metadata for the kinds that somebody reads. Nothing is believed yet, and
-    /// two credentials are no credential: whoever stands between could add one (RFC 6750 §2).
-    pub(crate) fn read(
-        headers: &'a HeaderMap,
-        peer: &'a PeerIdentity,
-        kinds: EvidenceKinds,
-    ) -> Result<Self, Malformed> {
-        let authorization = kinds.authorization.then(|| headers.get_all(AUTHORIZATION));
-        let api_key = kinds.api_key.then(|| headers.get_all(&API_KEY));
-        let mut values = authorization
-            .into_iter()
-            .flatten()
-            .map(|value| (false, value))
-            .chain(api_key.into_iter().flatten().map(|value| (true, value)));
-        let Some((is_key, value)) = values.next() else {
-            return Ok(Self::new(peer, CallEvidence::None));
-        };
-        let more = values.count();
-        if more > 0 {
-            return Err(Malformed::Several(1 + more));
-        }
-        if value.len() > CallEvidence::MAX_BYTES {
-            return Err(Malformed::TooLong);
-        }
-        let text = value.to_str().map_err(|_| Malformed::Characters)?;
-        let call = if is_key { api_key_of(text)? } else { authorization_of(text)? };
-        Ok(Self::new(peer, call))
-    }
-
     /// Reads a call's metadata as the gate does, for those who stand no gate before a service.
     ///
     /// # Errors
@@ -190,7 +164,7 @@ impl<'a> Evidence<'a> {
         peer: &'a PeerIdentity,
         kinds: EvidenceKinds,
     ) -> Result<Self, AuthenticationError> {
-        Self::read(metadata, peer, kinds).map_err(|malformed| {
+        Presented::find(metadata, kinds).evidence(peer).map_err(|malformed| {
             AuthenticationError::new(Reason::CredentialsMalformed, malformed.to_string())
         })
     }
@@ -226,6 +200,97 @@ impl<'a> Evidence<'a> {
     }
 }
 
+/// Where a credential stands in the metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    Authorization,
+    ApiKey,
+}
+
+/// What a call's metadata holds for those who read it, in one pass and before any of it is
+/// looked into.
+#[derive(Clone, Copy)]
+pub(crate) struct Presented<'a> {
+    credential: Option<(Carrier, &'a HeaderValue)>,
+    credentials: usize,
+    proof: Proof<'a>,
+}
+
+impl<'a> Presented<'a> {
+    /// Goes through the metadata once: as cheap as looking up one name, and all values of all
+    /// names are seen.
+    pub(crate) fn find(headers: &'a HeaderMap, kinds: EvidenceKinds) -> Self {
+        let mut found = Self { credential: None, credentials: 0, proof: Proof::None };
+        if !kinds.authorization && !kinds.api_key {
+            return found;
+        }
+        for (name, value) in headers {
+            let carrier = if kinds.authorization && *name == AUTHORIZATION {
+                Carrier::Authorization
+            } else if kinds.api_key && *name == API_KEY {
+                Carrier::ApiKey
+            } else {
+                if kinds.authorization && *name == DPOP {
+                    // RFC 9449 §4.3: exactly one.
+                    found.proof = match (found.proof, text_of(value)) {
+                        (Proof::None, Some(text)) => Proof::One(text),
+                        _ => Proof::Malformed,
+                    };
+                }
+                continue;
+            };
+            found.credential = Some((carrier, value));
+            found.credentials += 1;
+        }
+        found
+    }
+
+    /// The one credential as it was sent; `Ok(None)` when there is none.
+    ///
+    /// Two are none: whoever stands between could add one (RFC 6750 §2).
+    pub(crate) fn credential(&self) -> Result<Option<(Carrier, &'a HeaderValue)>, Malformed> {
+        match self.credentials {
+            0 | 1 => Ok(self.credential),
+            several => Err(Malformed::Several(several)),
+        }
+    }
+
+    /// Whether there is a proof, or what should be one.
+    pub(crate) fn has_proof(&self) -> bool {
+        !matches!(self.proof, Proof::None)
+    }
+
+    /// Reads what was found. Nothing is believed yet.
+    pub(crate) fn evidence(&self, peer: &'a PeerIdentity) -> Result<Evidence<'a>, Malformed> {
+        let call = match self.credential()? {
+            None => CallEvidence::None,
+            Some((carrier, value)) => {
+                if value.len() > CallEvidence::MAX_BYTES {
+                    return Err(Malformed::TooLong);
+                }
+                let text = text_of(value).ok_or(Malformed::Characters)?;
+                match carrier {
+                    Carrier::Authorization => authorization_of(text)?,
+                    Carrier::ApiKey => api_key_of(text)?,
+                }
+            }
+        };
+        Ok(Evidence::new(peer, call).with_proof(self.proof))
+    }
+}
+
+/// Visible ASCII, spaces and tabs, as RFC 9110 §5.5 has field values of old.
+fn text_of(value: &HeaderValue) -> Option<&str> {
+    let text = std::str::from_utf8(value.as_bytes()).ok()?;
+    every(text, |byte| matches!(byte, b' '..=b'~' | b'\t')).then_some(text)
+}
+
+/// Looks at all bytes, wherever the first bad one is: what never leaves early is done sixteen
+/// bytes at a time.
+fn every(text: &str, good: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(true, |so_far, byte| so_far & good(byte))
+}
+
 fn api_key_of(text: &str) -> Result<CallEvidence<'_>, Malformed> {
     match is_token(text) {
         true => Ok(CallEvidence::ApiKey(text)),
@@ -253,7 +318,7 @@ fn authorization_of(text: &str) -> Result<CallEvidence<'_>, Malformed> {
 
 /// Visible ASCII without a comma, by which proxies join two values into one.
 fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
+    !text.is_empty() && every(text, |byte| byte.is_ascii_graphic() & (byte != b','))
 }
 
 /// A caller whose principal has been proven for this call.
@@ -292,6 +357,12 @@ impl Authenticated {
         self
     }
 
+    /// When it has to be looked at again at the latest: its lease's end or its own.
+    pub(crate) fn ends(&self) -> Option<SystemTime> {
+        let lease = self.lease.as_ref().and_then(Lease::ends_at);
+        lease.into_iter().chain(self.expires_at).min()
+    }
+
     /// How long the same evidence need not be looked at again; `None`: it is, for each call.
     pub fn lease(&self) -> Option<&Lease> {
         self.lease.as_ref()
@@ -318,7 +389,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().expect("a header value"));
         }
-        match Evidence::read(&map, &PeerIdentity::unknown(), kinds) {
+        match Presented::find(&map, kinds).evidence(&PeerIdentity::unknown()) {
             Ok(Evidence { call: CallEvidence::Bearer(token), .. }) => format!("bearer {token}"),
             Ok(Evidence { call: CallEvidence::ApiKey(key), .. }) => format!("key {key}"),
             Ok(Evidence { call: CallEvidence::None, .. }) => "none".to_owned(),

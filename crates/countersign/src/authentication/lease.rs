@@ -45,6 +45,11 @@ impl Lease {
         granted.all(|(generation, seen)| generation.now() == *seen)
     }
 
+    /// Whether anything but time could end it.
+    pub(crate) fn may_be_withdrawn(&self) -> bool {
+        self.granted.is_some()
+    }
+
     /// When it ends by itself.
     pub fn ends_at(&self) -> Option<SystemTime> {
         self.until

@@ -3,20 +3,26 @@
 //! An authenticator refuses by default. What it accepts leaves as an [`Authenticated`], which
 //! nothing else can make.
 
+pub mod api_keys;
 mod error;
 mod evidence;
+mod introspection;
 pub mod jwt;
 mod lease;
 mod mutual_tls;
+mod naming;
 mod static_tokens;
 
 pub use error::{AuthenticationError, Reason};
 pub use evidence::{Authenticated, CallEvidence, CallTarget, Evidence, EvidenceKinds, Proof};
+pub use introspection::{
+    Introspection, IntrospectionBuilder, IntrospectionError, KnowsAudience, WantsAudience,
+};
 pub use lease::{Generation, Lease};
 pub use mutual_tls::MutualTls;
 pub use static_tokens::{StaticTokens, StaticTokensError};
 
-pub(crate) use evidence::Malformed;
+pub(crate) use evidence::{Carrier, DPOP, Malformed, Presented};
 
 use std::fmt;
 use std::sync::Arc;
@@ -65,10 +71,10 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
         false
     }
 
-    /// The `www-authenticate` scheme that a caller without credentials is told, such as
-    /// `Bearer`; `None` where metadata cannot help.
-    fn challenge(&self) -> Option<&'static str> {
-        None
+    /// The `www-authenticate` schemes that a caller without credentials is told, such as
+    /// `Bearer` and `DPoP`; none, the default, where metadata cannot help.
+    fn challenges(&self) -> &[&'static str] {
+        &[]
     }
 }
 
@@ -94,7 +100,7 @@ impl<A: Authenticator + ?Sized> Authenticator for Arc<A> {
         A::is_repeatable(self)
     }
 
-    fn challenge(&self) -> Option<&'static str> {
-        A::challenge(self)
+    fn challenges(&self) -> &[&'static str] {
+        A::challenges(self)
     }
 }

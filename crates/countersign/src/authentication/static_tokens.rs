@@ -144,8 +144,8 @@ impl Authenticator for StaticTokens {
         })
     }
 
-    fn challenge(&self) -> Option<&'static str> {
-        Some("Bearer")
+    fn challenges(&self) -> &[&'static str] {
+        &["Bearer"]
     }
 }
 

@@ -4,7 +4,7 @@ use crate::identity::MethodPath;
 
 /// A parsed pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Pattern {
+pub(crate) enum Pattern {
     /// `/package.Service/Method`
     Exact(String),
     /// `/package.Service/*`; the service's name.
@@ -23,7 +23,7 @@ pub struct InvalidPattern {
 }
 
 impl Pattern {
-    pub(super) fn parse(text: &str) -> Result<Self, InvalidPattern> {
+    pub(crate) fn parse(text: &str) -> Result<Self, InvalidPattern> {
         if text == "*" {
             return Self::parse("/*/*");
         }
@@ -52,7 +52,7 @@ impl Pattern {
         })
     }
 
-    pub(super) fn matches(&self, path: &MethodPath<'_>) -> bool {
+    pub(crate) fn matches(&self, path: &MethodPath<'_>) -> bool {
         match self {
             Self::Exact(exact) => exact == path.as_str(),
             Self::Service(service) => service == path.service(),

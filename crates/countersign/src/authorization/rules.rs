@@ -35,6 +35,10 @@ pub(crate) enum Access {
     Optional,
     Authenticated,
     AuthenticatedBy(Vec<String>),
+    /// By each of them.
+    AuthenticatedByAll(Vec<String>),
+    /// By a token with all of these scopes.
+    WithScopes(Arc<[String]>),
     Denied,
 }
 
@@ -45,7 +49,9 @@ impl Access {
             Self::Optional => 1,
             Self::Authenticated => 2,
             Self::AuthenticatedBy(_) => 3,
-            Self::Denied => 4,
+            Self::AuthenticatedByAll(_) => 4,
+            Self::WithScopes(_) => 5,
+            Self::Denied => 6,
         }
     }
 }
@@ -80,6 +86,26 @@ impl Rules {
     ) -> Self {
         let names = authenticators.into_iter().map(str::to_owned).collect();
         self.rule(pattern, Access::AuthenticatedBy(names))
+    }
+
+    /// Callers that every one of these authenticators proved may call it: for instance by
+    /// certificate *and* token. The principal is the one that the first of them proved.
+    pub fn authenticated_by_all<'a>(
+        self,
+        pattern: &str,
+        authenticators: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let names = authenticators.into_iter().map(str::to_owned).collect();
+        self.rule(pattern, Access::AuthenticatedByAll(names))
+    }
+
+    /// Callers whose token has every one of these scopes may call it
+    /// ([`TokenClaims::scopes`](crate::identity::TokenClaims::scopes)). Who is proven and lacks
+    /// one is told `INSUFFICIENT_SCOPE`, and in the challenge which scopes the method asks for
+    /// (RFC 6750 §3.1).
+    pub fn with_scopes<'a>(self, pattern: &str, scopes: impl IntoIterator<Item = &'a str>) -> Self {
+        let scopes = scopes.into_iter().map(str::to_owned).collect();
+        self.rule(pattern, Access::WithScopes(scopes))
     }
 
     /// Nobody may call it, whatever other rules say.
@@ -141,6 +167,20 @@ pub enum RulesError {
         /// The rule's pattern.
         pattern: String,
     },
+    /// A rule asks for scopes and lists none: it would allow every token.
+    #[error("the rule for {pattern:?} lists no scope")]
+    NoScope {
+        /// The rule's pattern.
+        pattern: String,
+    },
+    /// A scope has a character that none may have (RFC 6749 §3.3): no token could have it.
+    #[error("the rule for {pattern:?} asks for {scope:?}, which is not a scope")]
+    Scope {
+        /// The rule's pattern.
+        pattern: String,
+        /// What is not a scope.
+        scope: String,
+    },
 }
 
 /// Rules made ready to be asked.
@@ -160,6 +200,45 @@ pub(crate) struct Rule {
     pub(crate) access: Access,
 }
 
+impl Access {
+    /// Refuses what could never allow anybody, or would allow more than it seems to.
+    fn check(&self, pattern: &str, authenticators: &[&str]) -> Result<(), RulesError> {
+        let pattern = || pattern.to_owned();
+        match self {
+            Self::AuthenticatedBy(names) | Self::AuthenticatedByAll(names) => {
+                if names.is_empty() {
+                    return Err(RulesError::NoAuthenticator { pattern: pattern() });
+                }
+                match names.iter().find(|name| !authenticators.contains(&name.as_str())) {
+                    Some(name) => Err(RulesError::UnknownAuthenticator {
+                        pattern: pattern(),
+                        name: name.clone(),
+                        known: authenticators.iter().map(|&name| name.to_owned()).collect(),
+                    }),
+                    None => Ok(()),
+                }
+            }
+            Self::WithScopes(scopes) => {
+                if scopes.is_empty() {
+                    return Err(RulesError::NoScope { pattern: pattern() });
+                }
+                match scopes.iter().find(|scope| !is_scope(scope)) {
+                    Some(scope) => {
+                        Err(RulesError::Scope { pattern: pattern(), scope: scope.clone() })
+                    }
+                    None => Ok(()),
+                }
+            }
+            Self::Public | Self::Optional | Self::Authenticated | Self::Denied => Ok(()),
+        }
+    }
+}
+
+/// `scope-token` of RFC 6749 §3.3, which needs no quoting in a challenge either.
+fn is_scope(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
+}
+
 impl RuleSet {
     /// `authenticators` are the names that rules may ask for.
     pub(crate) fn compile(rules: Rules, authenticators: &[&str]) -> Result<Self, RulesError> {
@@ -175,18 +254,7 @@ impl RuleSet {
             if !seen.insert(parsed.clone()) {
                 return Err(RulesError::Duplicate { pattern });
             }
-            if let Access::AuthenticatedBy(names) = &access {
-                if names.is_empty() {
-                    return Err(RulesError::NoAuthenticator { pattern });
-                }
-                if let Some(name) = names.iter().find(|n| !authenticators.contains(&n.as_str())) {
-                    return Err(RulesError::UnknownAuthenticator {
-                        pattern,
-                        name: name.clone(),
-                        known: authenticators.iter().map(|&name| name.to_owned()).collect(),
-                    });
-                }
-            }
+            access.check(&pattern, authenticators)?;
             let rule = Arc::new(Rule { name: pattern.into(), pattern: parsed.clone(), access });
             match parsed {
                 _ if rule.access == Access::Denied => set.denied.push(rule),
@@ -232,13 +300,30 @@ impl Rule {
                 };
                 Some(callers.iter().find(by).cloned().ok_or_else(|| self.denial())?)
             }
+            Access::AuthenticatedByAll(names) => {
+                let by = |name: &String| {
+                    callers.iter().find(|caller| caller.principal().authenticator() == name)
+                };
+                if !names.iter().all(|name| by(name).is_some()) {
+                    return Err(self.denial());
+                }
+                Some(names.first().and_then(by).cloned().ok_or_else(|| self.denial())?)
+            }
+            Access::WithScopes(scopes) => {
+                let has_all = |caller: &&Authenticated| {
+                    let token = caller.principal().token();
+                    token.is_some_and(|token| scopes.iter().all(|scope| token.has_scope(scope)))
+                };
+                let denied = || Denied { scopes: Some(Arc::clone(scopes)), ..self.denial() };
+                Some(callers.iter().find(has_all).cloned().ok_or_else(denied)?)
+            }
             Access::Denied => return Err(self.denial()),
         };
         Ok(Permit { rule: Arc::clone(&self.name), caller })
     }
 
     fn denial(&self) -> Denied {
-        Denied { rule: Some(Arc::clone(&self.name)) }
+        Denied { rule: Some(Arc::clone(&self.name)), scopes: None }
     }
 }
 
@@ -265,12 +350,24 @@ impl Permit {
 #[derive(Clone, Debug, Default)]
 pub struct Denied {
     rule: Option<Arc<str>>,
+    scopes: Option<Arc<[String]>>,
 }
 
 impl Denied {
     /// The rule's pattern; `None` when the method has no rule.
     pub fn rule(&self) -> Option<&str> {
         self.rule.as_deref()
+    }
+
+    /// The scopes that the rule asks for, of which the caller lacks one; empty where it was not
+    /// for a scope.
+    pub fn scopes(&self) -> &[String] {
+        self.scopes.as_deref().unwrap_or_default()
+    }
+
+    /// The rule's pattern, shared.
+    pub(crate) fn into_rule(self) -> Option<Arc<str>> {
+        self.rule
     }
 }
 
@@ -358,6 +455,66 @@ mod tests {
         rule.authorize(&[]).expect_err("nobody");
     }
 
+    fn with_scopes(authenticator: &str, scopes: &str) -> Authenticated {
+        let claims = serde_json::Map::from_iter([("scope".to_owned(), scopes.into())]);
+        let claims = crate::identity::TokenClaims::from_object(claims);
+        let peer = PeerIdentity::unknown();
+        Evidence::new(&peer, CallEvidence::None).accept(Principal::with_token(
+            "ci",
+            authenticator,
+            claims,
+        ))
+    }
+
+    #[test]
+    fn a_rule_by_all_takes_callers_that_each_of_them_proved() {
+        let set =
+            compiled(Rules::new().authenticated_by_all("/a.B/*", ["static-tokens", "mutual-tls"]));
+        let rule = set.find(&MethodPath::parse("/a.B/C").expect("canonical")).expect("a rule");
+        let (token, certificate) = (proven_by("static-tokens"), proven_by("mutual-tls"));
+        for order in [[certificate.clone(), token.clone()], [token.clone(), certificate.clone()]] {
+            let permit = rule.authorize(&order).expect("both are there");
+            let caller = permit.caller().expect("a caller").principal();
+            assert_eq!(caller.authenticator(), "static-tokens", "the first that the rule names");
+        }
+        for callers in [&[][..], &[token.clone()], &[certificate], &[token.clone(), token]] {
+            let denied = rule.authorize(callers).expect_err("one is missing");
+            assert_eq!((denied.rule(), denied.scopes().len()), (Some("/a.B/*"), 0));
+        }
+    }
+
+    #[test]
+    fn a_rule_with_scopes_takes_tokens_that_have_all_of_them() {
+        let set = compiled(Rules::new().with_scopes("/a.B/*", ["read", "write"]));
+        let rule = set.find(&MethodPath::parse("/a.B/C").expect("canonical")).expect("a rule");
+        let certificate = proven_by("mutual-tls");
+        for (name, callers, allowed) in [
+            ("all", &[with_scopes("jwt", "write read")][..], true),
+            ("more", &[with_scopes("jwt", "write admin read")], true),
+            (
+                "behind a certificate",
+                &[certificate.clone(), with_scopes("jwt", "read write")],
+                true,
+            ),
+            ("one is missing", &[with_scopes("jwt", "read")], false),
+            ("a longer one", &[with_scopes("jwt", "read writer")], false),
+            ("none", &[with_scopes("jwt", "")], false),
+            ("no token", &[certificate], false),
+            (
+                "two halves are no whole",
+                &[with_scopes("jwt", "read"), with_scopes("other", "write")],
+                false,
+            ),
+            ("nobody", &[], false),
+        ] {
+            let outcome = rule.authorize(callers);
+            assert_eq!(outcome.is_ok(), allowed, "{name}");
+            if let Err(denied) = outcome {
+                assert_eq!(denied.scopes(), ["read", "write"], "{name}");
+            }
+        }
+    }
+
     #[test]
     fn public_rules_name_nobody_and_optional_ones_whoever_is_proven() {
         let set = compiled(Rules::new().public("/a.B/P").optional("/a.B/O"));
@@ -381,6 +538,16 @@ mod tests {
         assert!(matches!(error(unknown), RulesError::UnknownAuthenticator { .. }));
         let nobody = Rules::new().authenticated_by("/a.B/C", []);
         assert!(matches!(error(nobody), RulesError::NoAuthenticator { .. }));
+        let nobody = Rules::new().authenticated_by_all("/a.B/C", []);
+        assert!(matches!(error(nobody), RulesError::NoAuthenticator { .. }));
+        let unknown = Rules::new().authenticated_by_all("/a.B/C", ["mutual-tls", "jwt"]);
+        assert!(matches!(error(unknown), RulesError::UnknownAuthenticator { .. }));
+        let anything = Rules::new().with_scopes("/a.B/C", []);
+        assert!(matches!(error(anything), RulesError::NoScope { .. }));
+        for scope in ["", "a b", "a\"b", "a\\b", "ä", "a\n"] {
+            let odd = Rules::new().with_scopes("/a.B/C", ["read", scope]);
+            assert!(matches!(error(odd), RulesError::Scope { .. }), "{scope:?}");
+        }
         assert!(matches!(error(Rules::new().public("a.B/C")), RulesError::Pattern(_)));
     }
 }

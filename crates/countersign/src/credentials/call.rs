@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::CallMetadata;
+use super::{CallMetadata, Rejection};
 use crate::identity::SecurityLevel;
 
 /// What authenticates one RPC: a token, a key, anything that goes into its metadata.
@@ -54,6 +54,22 @@ pub trait CallCredentials: fmt::Debug + Send + Sync + 'static {
         Ok(false)
     }
 
+    /// Whether a rejected call may be worth another try with other metadata, so that the channel
+    /// keeps what it sent until there is an answer. Default: `false`.
+    fn can_replace(&self) -> bool {
+        false
+    }
+
+    /// A server answered a call that these credentials went with by `UNAUTHENTICATED`, before any
+    /// message. Says whether the next metadata may do better.
+    ///
+    /// The channel asks each time, and sends a call once more at most, if all of it is still
+    /// there: the request had ended, and its messages have 64 KiB or less. Asked only when
+    /// [`can_replace`](Self::can_replace) says so; must not block. Default: `false`.
+    fn rejected(&self, _rejection: &Rejection<'_>) -> bool {
+        false
+    }
+
     /// The least protection under which these credentials may be sent.
     ///
     /// Default: [`SecurityLevel::PrivacyAndIntegrity`], since a bearer token that can be read
@@ -81,6 +97,14 @@ impl<C: CallCredentials + ?Sized> CallCredentials for Arc<C> {
         metadata: &mut CallMetadata,
     ) -> Result<bool, CallCredentialsError> {
         C::get_metadata_now(self, call, security, metadata)
+    }
+
+    fn can_replace(&self) -> bool {
+        C::can_replace(self)
+    }
+
+    fn rejected(&self, rejection: &Rejection<'_>) -> bool {
+        C::rejected(self, rejection)
     }
 
     fn minimum_channel_security_level(&self) -> SecurityLevel {
@@ -114,6 +138,11 @@ impl CallDetails {
     pub fn service_url(&self) -> String {
         let service = self.path.rsplit_once('/').map_or(self.path.as_str(), |(head, _)| head);
         format!("https://{}{service}", self.audience_host)
+    }
+
+    /// The host that the call is addressed to, with its port unless that is 443.
+    pub fn audience_host(&self) -> &str {
+        &self.audience_host
     }
 
     /// The bare method name.

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::{
     CallCredentials, CallCredentialsError, CallDetails, CallMetadata, ChannelSecurityInfo,
+    Rejection,
 };
 use crate::identity::SecurityLevel;
 
@@ -44,6 +45,16 @@ impl CallCredentials for CompositeCallCredentials {
             }
         }
         Ok(())
+    }
+
+    fn can_replace(&self) -> bool {
+        self.parts.iter().any(|part| part.can_replace())
+    }
+
+    fn rejected(&self, rejection: &Rejection<'_>) -> bool {
+        // Each is told, whatever the others say.
+        let said = self.parts.iter().map(|part| part.rejected(rejection));
+        said.filter(|said| *said).count() > 0
     }
 
     fn minimum_channel_security_level(&self) -> SecurityLevel {

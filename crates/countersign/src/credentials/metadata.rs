@@ -76,8 +76,13 @@ impl CallMetadata {
     }
 
     /// What was added.
-    pub(crate) fn into_entries(self) -> Vec<(HeaderName, HeaderValue)> {
-        self.entries
+    pub(crate) fn entries(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.entries
+    }
+
+    /// What was added under a key.
+    pub(crate) fn value(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.entries.iter().find(|(present, _)| present == name).map(|(_, value)| value)
     }
 
     /// The value under a key, for tests of call credentials.

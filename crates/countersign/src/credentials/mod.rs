@@ -3,15 +3,23 @@
 
 mod api_key;
 mod bearer;
+mod cache;
 mod call;
 mod channel;
 mod composite;
 mod metadata;
 pub mod oauth;
+mod per_authority;
+mod rejection;
 mod server;
+mod sources;
 
 pub use api_key::ApiKey;
 pub use bearer::BearerToken;
+pub use cache::{
+    CachedToken, CachedTokenBuilder, FetchedToken, RefreshWindows, TokenError, TokenRequest,
+    TokenScope, TokenSource, TokenTelemetry,
+};
 pub use call::{
     CallCredentials, CallCredentialsError, CallCredentialsErrorKind, CallDetails,
     ChannelSecurityInfo,
@@ -19,7 +27,12 @@ pub use call::{
 pub use channel::{CarriesCallCredentials, ChannelCredentials, Insecure, Local, Tls};
 pub use composite::CompositeCallCredentials;
 pub use metadata::{CallMetadata, InvalidMetadata};
+pub use per_authority::PerAuthority;
+pub use rejection::Rejection;
 pub use server::{ServerCredentials, ServerLimits};
+#[cfg(feature = "exec")]
+pub use sources::ExecPlugin;
+pub use sources::{FileToken, FixedToken};
 
 pub(crate) use api_key::API_KEY;
 pub(crate) use channel::{AnyChannelCredentials, ChannelSecurity};

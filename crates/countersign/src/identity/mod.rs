@@ -18,3 +18,5 @@ pub use peer::{PeerAddress, PeerCertificate, PeerIdentity, TlsFacts, UnixPeer};
 pub use principal::Principal;
 pub use security_level::SecurityLevel;
 pub use spiffe::{InvalidSpiffeId, SpiffeId};
+
+pub(crate) use claims::numeric_date;

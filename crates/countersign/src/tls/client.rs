@@ -272,7 +272,7 @@ impl ClientHandshake {
         match stream.get_ref().1.alpn_protocol() {
             Some(agreed) if agreed == self.alpn.offered() => Ok(stream),
             None if self.alpn != Alpn::Required => Ok(stream),
-            _ => Err(TlsFailure::server_without_alpn()),
+            _ => Err(TlsFailure::server_without_alpn(self.alpn)),
         }
     }
 
@@ -286,6 +286,7 @@ impl ClientHandshake {
                 chain_refused: self.seen.chain_refused(),
                 asked_for_certificate: self.seen.client_certificate_asked(),
                 has_identity: self.has_identity,
+                alpn: self.alpn,
                 trusted: &self.trusted,
                 now: self.clock.now(),
             },

@@ -3,9 +3,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::dpop::DpopVerifier;
 use super::error::TokenError;
 use super::proven::Proven;
-use super::verifier::{Judged, Verification, Verifier};
+use super::source::KeysReport;
+use super::verifier::{Judged, Trusted, Verification, Verifier};
 use crate::authentication::{
     Authenticated, AuthenticationError, Authenticator, CallEvidence, Evidence, EvidenceKinds,
     Outcome,
@@ -15,7 +17,9 @@ use crate::identity::TokenClaims;
 /// Proves callers by tokens that an issuer signed (RFC 7519), as OpenID providers, Kubernetes and
 /// SPIFFE give them out.
 ///
-/// Takes `authorization: Bearer <token>`. An issuer that is not listed is never asked for
+/// Takes `authorization: Bearer <token>`. A token that is bound to a client certificate (RFC 8705)
+/// or to a key (RFC 9449, `authorization: DPoP <token>` with a proof in `dpop`) is never taken as
+/// a plain bearer token. An issuer that is not listed is never asked for
 /// anything, and neither is one that is listed on a token's word: keys come from where the
 /// configuration says.
 ///
@@ -37,6 +41,7 @@ use crate::identity::TokenClaims;
 pub struct Jwt {
     name: Arc<str>,
     verifier: Arc<Verifier>,
+    proofs: Arc<DpopVerifier>,
 }
 
 impl Jwt {
@@ -46,8 +51,8 @@ impl Jwt {
     /// How many verified tokens are remembered, unless it is said otherwise.
     pub const DEFAULT_CAPACITY: usize = 10_000;
 
-    pub(super) fn new(name: String, verifier: Verifier) -> Self {
-        Self { name: name.into(), verifier: Arc::new(verifier) }
+    pub(super) fn new(name: String, verifier: Verifier, proofs: DpopVerifier) -> Self {
+        Self { name: name.into(), verifier: Arc::new(verifier), proofs: Arc::new(proofs) }
     }
 
     /// Verifies a token outside a call. What it is bound to (`cnf`) nobody proves here, so a
@@ -84,6 +89,16 @@ impl Jwt {
         })
     }
 
+    /// How the keys of each issuer are doing, for metrics.
+    pub fn keys(&self) -> Vec<KeysReport> {
+        let issuers = self.verifier.issuers().iter();
+        let report = |one: &Trusted| match &one.verification {
+            Verification::Keys(keys) => Some(keys.report()),
+            Verification::Shared(_) => None,
+        };
+        issuers.filter_map(report).collect()
+    }
+
     /// How many signatures were checked: what the remembered tokens did not save.
     pub fn verifications(&self) -> u64 {
         self.verifier.verifications()
@@ -92,10 +107,11 @@ impl Jwt {
     async fn prove(&self, token: &str) -> Result<Arc<Proven>, TokenError> {
         match self.verifier.judge(token) {
             Judged::Done(result) => result,
-            Judged::Wait { keys, kid } => {
-                let asked = keys.refetched_for(kid.as_deref()).await;
-                let snapshot = asked
-                    .map_err(|error| TokenError::Unavailable { retry_after: error.retry_after })?;
+            Judged::Wait { keys, seen, kid } => {
+                let asked = keys.refetched_for(&seen, kid.as_deref()).await;
+                let snapshot = asked.map_err(|error| TokenError::Unavailable {
+                    retry_after: Some(error.retry_after),
+                })?;
                 self.verifier.judge_again(token, keys, snapshot)
             }
         }
@@ -123,7 +139,16 @@ impl Jwt {
                 Err(TokenError::ProofInvalid("the token is bound to no key").into())
             }
             None => Ok(leased()),
-            Some(_) => Err(TokenError::ProofRequired("proofs are not checked here").into()),
+            // RFC 9449 §7.2: a bound token is no bearer token, proof or not.
+            Some(_) if !token.by_dpop => {
+                Err(TokenError::ProofRequired("it came as a bearer token").into())
+            }
+            Some(key) => {
+                // The proof is for this call alone, so there is no lease.
+                let target = evidence.target();
+                self.proofs.verify(evidence.proof(), token.token, key, target)?;
+                Ok(accepted)
+            }
         }
     }
 }
@@ -181,8 +206,8 @@ impl Authenticator for Jwt {
         true
     }
 
-    fn challenge(&self) -> Option<&'static str> {
-        Some("Bearer")
+    fn challenges(&self) -> &[&'static str] {
+        &["Bearer", "DPoP"]
     }
 }
 

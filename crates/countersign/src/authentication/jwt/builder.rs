@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use super::algorithm::Algorithm;
 use super::authenticator::Jwt;
+use super::dpop::{DpopSettings, DpopVerifier};
 use super::hmac::SharedSecret;
 use super::issuer::{Issuer, IssuerWithoutAudience, Material};
+use super::keys::KeyUse;
 use super::profile::Profile;
 use super::revocation::Revocations;
-use super::source::{KeySource, Keys};
+use super::source::{KeySettings, KeySource, KeySourceError, Keys};
 use super::verifier::{Trusted, Verification, Verifier};
 use crate::clock::{Clock, SystemClock};
+use crate::fetch::{HttpClient, HttpsClient};
+use crate::tls::ClientTls;
 
 /// Makes a [`Jwt`].
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub struct JwtBuilder {
     name: String,
     capacity: usize,
     revocations: Revocations,
+    proofs: DpopSettings,
+    client: Option<Arc<dyn HttpClient>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -36,6 +42,9 @@ pub enum JwtError {
         /// The issuer.
         issuer: String,
     },
+    /// An issuer's keys can never be had.
+    #[error(transparent)]
+    Keys(#[from] KeySourceError),
     /// A setting of an issuer cannot hold.
     #[error("the issuer {issuer:?} cannot be used: {problem}")]
     Issuer {
@@ -92,6 +101,8 @@ impl Jwt {
             name: Self::NAME.to_owned(),
             capacity: Self::DEFAULT_CAPACITY,
             revocations: Revocations::new(),
+            proofs: DpopSettings::new(),
+            client: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -110,7 +121,7 @@ impl JwtBuilder {
         self
     }
 
-    /// How many verified tokens are remembered. Default: [`Jwt::DEFAULT_CAPACITY`].
+    /// How many verified tokens are remembered; 0: none. Default: [`Jwt::DEFAULT_CAPACITY`].
     pub fn remember_tokens(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
         self
@@ -119,6 +130,18 @@ impl JwtBuilder {
     /// Tokens, subjects and keys that are taken back before their time.
     pub fn revocations(mut self, revocations: Revocations) -> Self {
         self.revocations = revocations;
+        self
+    }
+
+    /// How proofs for tokens that are bound to a key are checked.
+    pub fn proofs(mut self, settings: DpopSettings) -> Self {
+        self.proofs = settings;
+        self
+    }
+
+    /// Who fetches keys and metadata. Default: [`HttpsClient`] with the system's roots.
+    pub fn http_client(mut self, client: impl HttpClient) -> Self {
+        self.client = Some(Arc::new(client));
         self
     }
 
@@ -137,6 +160,8 @@ impl JwtBuilder {
         if self.issuers.is_empty() {
             return Err(JwtError::NoIssuer);
         }
+        let client =
+            self.client.unwrap_or_else(|| Arc::new(HttpsClient::new(ClientTls::system_roots())));
         let mut seen = HashSet::new();
         let mut trusted = Vec::new();
         for issuer in self.issuers {
@@ -148,14 +173,21 @@ impl JwtBuilder {
                 check(&name, &issuer).map_err(|text| problem(text.to_owned()))?;
                 let verification = match &issuer.material {
                     Material::Shared(secret) => Verification::Shared(secret.clone()),
-                    Material::Keys(source) => Verification::Keys(Keys::new(source.clone())),
+                    Material::Keys(source) => {
+                        let mut settings = KeySettings::new(Arc::clone(&client));
+                        if issuer.profile == Profile::JwtSvid {
+                            settings.key_use = KeyUse::JwtSvid;
+                        }
+                        Verification::Keys(Keys::new(source.clone(), &name, settings)?)
+                    }
                 };
                 trusted.push(Trusted { name, issuer: issuer.clone(), verification });
             }
         }
-        let Self { name, capacity, revocations, clock, .. } = self;
+        let Self { name, capacity, revocations, proofs, clock, .. } = self;
+        let proofs = DpopVerifier::new(proofs, Arc::clone(&clock));
         let verifier = Verifier::new(trusted, name.clone(), capacity, revocations, clock);
-        Ok(Jwt::new(name, verifier))
+        Ok(Jwt::new(name, verifier, proofs))
     }
 }
 

@@ -18,7 +18,8 @@ pub(super) type Digest = [u8; 32];
 /// an attacker cannot push good ones out by guessing.
 #[derive(Debug)]
 pub(super) struct VerifiedTokens {
-    good: Cache<Digest, Arc<Proven>>,
+    /// `None`: nothing is remembered.
+    good: Option<Cache<Digest, Arc<Proven>>>,
     forged: Cache<Digest, Lease>,
     flights: Flights,
 }
@@ -29,7 +30,7 @@ impl VerifiedTokens {
 
     pub(super) fn new(capacity: usize) -> Self {
         Self {
-            good: Cache::new(capacity.max(1)),
+            good: (capacity > 0).then(|| Cache::new(capacity)),
             forged: Cache::new(Self::FORGED),
             flights: Flights::default(),
         }
@@ -41,11 +42,12 @@ impl VerifiedTokens {
         digest: &Digest,
         now: SystemTime,
     ) -> Option<Result<Arc<Proven>, TokenError>> {
-        if let Some(proven) = self.good.get(digest) {
+        let good = self.good.as_ref()?;
+        if let Some(proven) = good.get(digest) {
             if proven.lease.holds(now) {
                 return Some(Ok(proven));
             }
-            self.good.remove(digest);
+            good.remove(digest);
         }
         let forged = self.forged.get(digest)?;
         match forged.holds(now) {
@@ -69,7 +71,11 @@ impl VerifiedTokens {
         let result = flight.get_or_init(|| {
             let result = verify().map(Arc::new);
             match &result {
-                Ok(proven) => self.good.insert(*digest, Arc::clone(proven)),
+                Ok(proven) => {
+                    if let Some(good) = &self.good {
+                        good.insert(*digest, Arc::clone(proven));
+                    }
+                }
                 Err(TokenError::Signature) => self.forged.insert(*digest, forged_for()),
                 Err(_) => {}
             }

@@ -176,11 +176,11 @@ impl fmt::Debug for KeySet {
 }
 
 impl Key {
-    fn ready_for(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+    pub(super) fn ready_for(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
         self.ready.iter().find(|(known, _)| *known == algorithm).map(|(_, key)| key)
     }
 
-    fn parse(key: &Map<String, Value>, key_use: KeyUse) -> Result<Self, &'static str> {
+    pub(super) fn parse(key: &Map<String, Value>, key_use: KeyUse) -> Result<Self, &'static str> {
         let text = |name: &str| match key.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.as_str())),

@@ -8,6 +8,7 @@ mod authenticator;
 mod builder;
 mod cache;
 mod check;
+pub(crate) mod dpop;
 mod error;
 mod hmac;
 mod issuer;
@@ -19,16 +20,19 @@ mod revocation;
 mod source;
 #[cfg(test)]
 mod tests;
+mod thumbprint;
 mod token;
 mod verifier;
 
 pub use algorithm::Algorithm;
 pub use authenticator::Jwt;
 pub use builder::{JwtBuilder, JwtError};
+pub use dpop::{DpopNonces, DpopNoncesError, DpopSettings};
 pub use error::TokenError;
 pub use hmac::{HmacAlgorithm, SharedSecret, ShortSecret};
 pub use issuer::{Issuer, IssuerWithoutAudience};
 pub use keys::{InvalidKeySet, KeySet, SkippedKey};
 pub use profile::Profile;
 pub use revocation::{Revocations, RevocationsFull};
-pub use source::KeySource;
+pub use source::{KeySource, KeySourceError, KeysError, KeysReport};
+pub use thumbprint::{NoThumbprint, thumbprint};

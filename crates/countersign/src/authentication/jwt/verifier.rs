@@ -52,6 +52,7 @@ pub(super) enum Judged<'a> {
     /// The issuer has not got the key, and asking again may help.
     Wait {
         keys: &'a Keys,
+        seen: Snapshot,
         kid: Option<String>,
     },
 }
@@ -168,8 +169,8 @@ impl Verifier {
                     // No such key, or no keys at all: what then depends on when they were asked.
                     Some(Found::Unknown) | None => {
                         let kid = token.header.kid.clone();
-                        return match keys.missing(kid.as_deref()) {
-                            Missing::Wait => Ok(Judged::Wait { keys, kid }),
+                        return match keys.missing(&snapshot, kid.as_deref()) {
+                            Missing::Wait => Ok(Judged::Wait { keys, seen: snapshot, kid }),
                             Missing::Final => Err(TokenError::UnknownKey { kid }),
                             Missing::Unavailable { retry_after } => {
                                 Err(TokenError::Unavailable { retry_after: Some(retry_after) })

@@ -1,5 +1,6 @@
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -27,6 +28,21 @@ pub trait Signer: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`SignError`]: whether it may work later decides whether it is tried again.
     async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError>;
+}
+
+#[async_trait]
+impl<S: Signer + ?Sized> Signer for Arc<S> {
+    fn algorithm(&self) -> Algorithm {
+        S::algorithm(self)
+    }
+
+    fn key_id(&self) -> Option<&str> {
+        S::key_id(self)
+    }
+
+    async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        S::sign(self, message).await
+    }
 }
 
 /// Why there is no signature.

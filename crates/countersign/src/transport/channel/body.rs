@@ -1,4 +1,5 @@
-use std::future::Future;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,14 +24,82 @@ pub(super) struct Awaited(#[expect(dead_code, reason = "dropped, never used")] o
 /// hyper resets a stream whose response is dropped before its head, and not one whose request is
 /// still open afterwards: the server would go on, and the request too.
 struct RequestBody {
+    /// What was read ahead, and goes first.
+    ahead: VecDeque<Result<Frame<Bytes>, Status>>,
     inner: tonic::body::Body,
     abandoned: oneshot::Receiver<()>,
 }
 
 /// Ties a request's body to the wait for its answer.
-pub(super) fn awaited(inner: tonic::body::Body) -> (tonic::body::Body, Awaited) {
+pub(super) fn awaited(body: impl Into<Payload>) -> (tonic::body::Body, Awaited) {
+    let Payload { ahead, inner } = body.into();
     let (awaited, abandoned) = oneshot::channel();
-    (tonic::body::Body::new(RequestBody { inner, abandoned }), Awaited(awaited))
+    (tonic::body::Body::new(RequestBody { ahead, inner, abandoned }), Awaited(awaited))
+}
+
+/// A request's body, perhaps begun.
+pub(super) struct Payload {
+    ahead: VecDeque<Result<Frame<Bytes>, Status>>,
+    inner: tonic::body::Body,
+}
+
+impl From<tonic::body::Body> for Payload {
+    fn from(inner: tonic::body::Body) -> Self {
+        Self { ahead: VecDeque::new(), inner }
+    }
+}
+
+/// The whole of a request's body. Cloning is one atomic increment for each piece.
+#[derive(Clone)]
+pub(super) struct Kept(Vec<Bytes>);
+
+impl From<Kept> for Payload {
+    fn from(Kept(pieces): Kept) -> Self {
+        let ahead = pieces.into_iter().map(|piece| Ok(Frame::data(piece))).collect();
+        Self { ahead, inner: tonic::body::Body::empty() }
+    }
+}
+
+impl Payload {
+    /// The most that is kept of a request, in bytes.
+    const MOST_KEPT: usize = 64 * 1024;
+
+    /// Reads what is there without waiting. If that is all of it, it can be sent twice.
+    ///
+    /// A unary request is always there. A stream that has more to say later is left alone.
+    pub(super) async fn read_ahead(mut self) -> (Self, Option<Kept>) {
+        let kept = poll_fn(|cx| Poll::Ready(self.poll_ahead(cx))).await;
+        (self, kept)
+    }
+
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Option<Kept> {
+        let mut kept = Vec::new();
+        let mut bytes = 0_usize;
+        while !self.inner.is_end_stream() {
+            match Pin::new(&mut self.inner).poll_frame(cx) {
+                Poll::Ready(None) => {
+                    self.inner = tonic::body::Body::empty();
+                    break;
+                }
+                Poll::Ready(Some(Ok(frame))) => {
+                    let data = frame.data_ref().cloned();
+                    self.ahead.push_back(Ok(frame));
+                    let data = data?;
+                    bytes = bytes.saturating_add(data.len());
+                    if bytes > Self::MOST_KEPT {
+                        return None;
+                    }
+                    kept.push(data);
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.ahead.push_back(Err(error));
+                    return None;
+                }
+                Poll::Pending => return None,
+            }
+        }
+        Some(Kept(kept))
+    }
 }
 
 impl Body for RequestBody {
@@ -49,15 +118,22 @@ impl Body for RequestBody {
             status.set_source(Arc::new(h2::Error::from(h2::Reason::CANCEL)));
             return Poll::Ready(Some(Err(status)));
         }
-        Pin::new(&mut this.inner).poll_frame(cx)
+        match this.ahead.pop_front() {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => Pin::new(&mut this.inner).poll_frame(cx),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.ahead.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match self.ahead.is_empty() {
+            true => self.inner.size_hint(),
+            // Lengths are gRPC's own affair: each message says its own.
+            false => SizeHint::default(),
+        }
     }
 }
 

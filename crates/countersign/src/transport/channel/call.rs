@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::uri::{Parts, Scheme};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 use super::Inner;
-use super::body::{ResponseBody, awaited, sanitize};
+use super::body::{Payload, ResponseBody, awaited, sanitize};
 use super::connection::Connection;
 use super::error::{CallError, CallPhase, ConnectError};
 use super::options::CENTURY;
 use super::pool::{Pick, Pool};
 use super::request::CallOptions;
-use crate::credentials::{CallCredentials, CallDetails, CallMetadata, InvalidMetadata};
+use crate::credentials::{CallCredentials, CallDetails, CallMetadata, InvalidMetadata, Rejection};
 use crate::identity::Authority;
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
@@ -56,7 +57,15 @@ impl Call {
             request.headers_mut().insert(USER_AGENT, self.channel.user_agent.clone());
         }
         let (head, body) = request.into_parts();
-        let (body, awaited) = awaited(body);
+        let mut body = Payload::from(body);
+        // What is needed to send it once more, if the credentials may do better then.
+        let mut spare = None;
+        if self.may_replace_credentials() {
+            let kept;
+            (body, kept) = body.read_ahead().await;
+            spare = kept.map(|kept| (head.clone(), kept));
+        }
+        let (body, mut waits) = awaited(body);
         let mut request = Request::from_parts(head, body);
         let mut attempt = 0;
         loop {
@@ -84,9 +93,16 @@ impl Call {
                 Ok(response) => {
                     let (mut head, body) = response.into_parts();
                     sanitize(&mut head.headers);
+                    let again = added.filter(|added| rejects(&head) && added.rejected(&head));
+                    if let Some((head, kept)) = again.and_then(|_| spare.take()) {
+                        let (body, next) = awaited(kept);
+                        waits = next;
+                        request = Request::from_parts(head, body);
+                        continue;
+                    }
                     refuse_other_answers(&head, &connection.address)?;
                     let address = connection.address.clone();
-                    let body = ResponseBody::new(body, self.deadline, address, busy, awaited);
+                    let body = ResponseBody::new(body, self.deadline, address, busy, waits);
                     return Ok(Response::from_parts(head, body));
                 }
                 Err(mut failed) => {
@@ -97,7 +113,7 @@ impl Call {
                         Some(unsent) if attempt < MAX_ATTEMPTS => {
                             connection.retire();
                             request = unsent;
-                            for name in added {
+                            for (name, _) in added.iter().flat_map(|it| it.metadata.entries()) {
                                 request.headers_mut().remove(name);
                             }
                         }
@@ -146,17 +162,29 @@ impl Call {
         }
     }
 
+    /// Whether what the call is to carry may be replaced when a server does not accept it.
+    fn may_replace_credentials(&self) -> bool {
+        match &self.options.credentials {
+            Some(credentials) => credentials.can_replace(),
+            None => {
+                let pool = self.channel.pool.load();
+                let channels = pool.dialer().credentials.call.as_ref();
+                channels.is_some_and(|credentials| credentials.can_replace())
+            }
+        }
+    }
+
     /// Asks the credentials, once it is clear that the connection protects what they say. Returns
-    /// the keys that were added.
+    /// what was added.
     async fn authenticate(
         &self,
         channels: Option<&Arc<dyn CallCredentials>>,
         connection: &Connection,
         authority: &Authority,
         request: &mut Request<Body>,
-    ) -> Result<Vec<HeaderName>, CallError> {
+    ) -> Result<Option<Added>, CallError> {
         let Some(credentials) = self.options.credentials.as_ref().or(channels) else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
         let security = &connection.security;
         let need = credentials.minimum_channel_security_level();
@@ -177,18 +205,16 @@ impl Call {
             self.in_time(CallPhase::Credentials, asking).await?.map_err(CallError::Credentials)?;
         }
         let headers = request.headers_mut();
-        let mut added = Vec::new();
-        for (name, value) in metadata.into_entries() {
-            if headers.contains_key(&name) {
-                return Err(match name == AUTHORIZATION {
+        for (name, value) in metadata.entries() {
+            if headers.contains_key(name) {
+                return Err(match *name == AUTHORIZATION {
                     true => CallError::ManyAuthorizations { count: 2 },
-                    false => InvalidMetadata::in_the_request_too(&name).into(),
+                    false => InvalidMetadata::in_the_request_too(name).into(),
                 });
             }
-            headers.insert(name.clone(), value);
-            added.push(name);
+            headers.insert(name.clone(), value.clone());
         }
-        Ok(added)
+        Ok(Some(Added { credentials: Arc::clone(credentials), details, metadata }))
     }
 
     /// What is left of the deadline; with nothing left the call is not sent.
@@ -220,6 +246,36 @@ impl Call {
                 .await
                 .map_err(|_| CallError::DeadlineExceeded { during, last: last.cloned() }),
         }
+    }
+}
+
+/// What credentials added to a call.
+struct Added {
+    credentials: Arc<dyn CallCredentials>,
+    details: CallDetails,
+    metadata: CallMetadata,
+}
+
+impl Added {
+    /// Tells the credentials of an answer that does not accept them. Says whether others may be
+    /// better.
+    fn rejected(&self, answer: &http::response::Parts) -> bool {
+        if !self.credentials.can_replace() {
+            return false;
+        }
+        let status = Status::from_header_map(&answer.headers);
+        let info = status.as_ref().and_then(StatusExt::get_details_error_info);
+        let reason = info.as_ref().map(|info| info.reason.as_str());
+        let headers: &HeaderMap = &answer.headers;
+        self.credentials.rejected(&Rejection::new(&self.details, &self.metadata, reason, headers))
+    }
+}
+
+/// Whether an answer is `UNAUTHENTICATED` and nothing else: no message comes before it.
+fn rejects(answer: &http::response::Parts) -> bool {
+    match answer.headers.get(Status::GRPC_STATUS) {
+        Some(code) => code.as_bytes() == b"16",
+        None => answer.status == StatusCode::UNAUTHORIZED,
     }
 }
 

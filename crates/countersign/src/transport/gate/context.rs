@@ -21,12 +21,17 @@ pub struct AuthContext {
 #[derive(Debug)]
 struct Inner {
     permit: Permit,
-    callers: Vec<Authenticated>,
+    callers: Arc<[Authenticated]>,
 }
 
 impl AuthContext {
-    pub(super) fn new(permit: Permit, callers: Vec<Authenticated>) -> Self {
+    pub(super) fn new(permit: Permit, callers: Arc<[Authenticated]>) -> Self {
         Self { inner: Arc::new(Inner { permit, callers }) }
+    }
+
+    /// Whether it is about these callers, as they were proven then.
+    pub(super) fn is_about(&self, callers: &Arc<[Authenticated]>) -> bool {
+        Arc::ptr_eq(&self.inner.callers, callers)
     }
 
     /// Who calls; `None` on a public method.
@@ -123,16 +128,19 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<B>) -> S::Future {
-        put_tonics_own(request.extensions_mut());
+        put_tonics_own(request.extensions_mut(), true);
         self.inner.call(request)
     }
 }
 
 /// tonic puts the listener's own type into a request and nothing else. Whoever comes so far is
 /// no stranger any more.
-pub(super) fn put_tonics_own(extensions: &mut http::Extensions) {
-    if let Some(info) = connection_info(extensions).cloned() {
+pub(super) fn put_tonics_own(extensions: &mut http::Extensions, wanted: bool) {
+    if let Some(info) = connection_info(extensions) {
         info.mark_known();
-        info.put_tonics_own_into(extensions);
+        if wanted {
+            let info = info.clone();
+            info.put_tonics_own_into(extensions);
+        }
     }
 }

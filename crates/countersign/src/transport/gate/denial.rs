@@ -1,95 +1,63 @@
 //! What a caller is told when the gate says no: always a proper gRPC response, with a fixed
 //! text, and never the reason's details.
 
-use std::collections::HashMap;
 use std::fmt::Write;
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::authentication::{Authenticator, Reason};
+use super::challenge::Challenge;
+use super::decision::Refusal;
+use super::details::{ID_LENGTH, Template};
+use crate::authentication::Reason;
 
-/// `ErrorInfo.domain` of everything that the gate says.
-const DOMAIN: &str = "countersign";
-
-/// What `www-authenticate` says, for each class of denial.
-#[derive(Debug)]
-pub(super) struct Challenge {
-    missing: Vec<HeaderValue>,
-    malformed: Vec<HeaderValue>,
-    invalid: Vec<HeaderValue>,
-}
-
-impl Challenge {
-    pub(super) fn new(authenticators: &[Arc<dyn Authenticator>], realm: &str) -> Self {
-        let mut schemes: Vec<&str> = Vec::new();
-        for scheme in authenticators.iter().filter_map(|one| one.challenge()) {
-            if !schemes.contains(&scheme) {
-                schemes.push(scheme);
-            }
-        }
-        let each = |error: &str| {
-            schemes
-                .iter()
-                .map(|scheme| {
-                    let text = match error {
-                        // RFC 6750 §3.1: no error code where there were no credentials.
-                        "" => format!("{scheme} realm=\"{realm}\""),
-                        _ => format!("{scheme} realm=\"{realm}\", error=\"{error}\""),
-                    };
-                    HeaderValue::from_str(&text).expect("scheme and realm were checked")
-                })
-                .collect()
-        };
-        Self {
-            missing: each(""),
-            malformed: each("invalid_request"),
-            invalid: each("invalid_token"),
-        }
-    }
-
-    fn of(&self, reason: Reason) -> &[HeaderValue] {
-        match reason {
-            Reason::CredentialsMissing => &self.missing,
-            Reason::CredentialsMalformed => &self.malformed,
-            Reason::TokenExpired
-            | Reason::TokenNotYetValid
-            | Reason::TokenInvalid
-            | Reason::TokenAudience
-            | Reason::CredentialsRevoked
-            | Reason::ProofRequired
-            | Reason::ProofInvalid
-            | Reason::ProofNonce
-            | Reason::StepUp => &self.invalid,
-            Reason::PolicyDenied
-            | Reason::InsufficientScope
-            | Reason::RateLimited
-            | Reason::PolicyError
-            | Reason::VerifierUnavailable => &[],
-        }
-    }
-}
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+/// Where a value for the next proof stands (RFC 9449 §8.1).
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// Names one decision, to the caller and in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct DecisionId([u8; 8]);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct DecisionId([u8; ID_LENGTH]);
+
+/// Gives decisions their names: a keyed hash of a count, so that none comes twice from one gate
+/// and nobody learns from a name how many there were.
+#[derive(Debug, Default)]
+pub(super) struct DecisionIds {
+    key: RandomState,
+    count: AtomicU64,
+}
+
+impl DecisionIds {
+    pub(super) fn next(&self) -> DecisionId {
+        DecisionId::of(self.key.hash_one(self.count.fetch_add(1, Ordering::Relaxed)))
+    }
+}
 
 impl DecisionId {
-    pub(super) fn random() -> Self {
-        let mut bytes = [0; 8];
-        // Without randomness an ID names nothing, and the decision stands all the same.
-        let _ = aws_lc_rs::rand::fill(&mut bytes);
-        Self(bytes)
+    fn of(number: u64) -> Self {
+        let digit = |at: usize| b"0123456789abcdef"[(number >> (60 - 4 * at)) as usize & 0xf];
+        Self(std::array::from_fn(digit))
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("hexadecimal digits")
+    }
+
+    /// A number between zero and one that differs from one decision to the next.
+    fn jitter(&self) -> f64 {
+        let [high, low] = [self.0[0], self.0[1]]
+            .map(|digit| char::from(digit).to_digit(16).map_or(0.0, f64::from));
+        (high * 16.0 + low) / 255.0
     }
 }
 
 impl std::fmt::Display for DecisionId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(self.as_str())
     }
 }
 
@@ -123,52 +91,132 @@ fn face(reason: Reason) -> (Code, &'static str) {
     }
 }
 
-/// A denial as the caller gets it.
-pub(super) fn response<B: Default>(
-    request: &HeaderMap,
-    reason: Reason,
-    challenge: &Challenge,
-    decision: DecisionId,
-) -> http::Response<B> {
-    let (code, text) = face(reason);
-    let metadata = HashMap::from([("decision".to_owned(), decision.to_string())]);
-    let mut details = ErrorDetails::with_error_info(reason.as_str(), DOMAIN, metadata);
-    if reason == Reason::VerifierUnavailable {
-        // Callers come back one to five seconds later, not all at once.
-        let millis = 1_000 + 4_000 * u64::from(decision.0[0]) / 255;
-        details.set_retry_info(Some(Duration::from_millis(millis)));
+/// Everything that can be said before it is known to whom.
+#[derive(Debug)]
+pub(super) struct Denials {
+    challenge: Challenge,
+    /// In the order of [`Reason::ALL`], which is the order that they are declared in.
+    faces: Vec<Face>,
+}
+
+/// One reason's status, ready to be sent.
+#[derive(Debug)]
+struct Face {
+    code: Code,
+    status: HeaderValue,
+    message: HeaderValue,
+    details: Template,
+}
+
+impl Face {
+    fn of(reason: Reason) -> Self {
+        let (code, text) = face(reason);
+        Self {
+            code,
+            status: HeaderValue::from(code as i32),
+            // Nothing in it that `grpc-message` would have to escape.
+            message: HeaderValue::from_static(text),
+            details: Template::new(code as i32, text, reason.as_str()),
+        }
     }
-    let status = Status::with_error_details(code, text, details);
-    finish(request, status, challenge.of(reason))
+}
+
+impl Denials {
+    pub(super) fn new(challenge: Challenge) -> Self {
+        let faces = Reason::ALL.into_iter().map(Face::of).collect();
+        Self { challenge, faces }
+    }
+
+    /// A denial as the caller gets it.
+    pub(super) fn response<B: Default>(
+        &self,
+        request: &HeaderMap,
+        refusal: &Refusal,
+        decision: DecisionId,
+    ) -> http::Response<B> {
+        let mut response = http::Response::new(B::default());
+        // For what is put in here, without growing on the way.
+        let mut headers = HeaderMap::with_capacity(8);
+        let face = self.face(refusal.reason);
+        if is_grpc(request) {
+            headers.insert(CONTENT_TYPE, GRPC);
+            self.write_status(refusal, decision, &mut headers);
+        } else {
+            *response.status_mut() = http_status(face.code);
+        }
+        self.challenge.add(refusal.reason, &refusal.scopes, &mut headers);
+        if let Some(nonce) = refusal.nonce.as_deref().and_then(|text| text.parse().ok()) {
+            headers.insert(DPOP_NONCE, nonce);
+        }
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// The trailers of a stream that ends by a refusal.
+    pub(super) fn trailers(&self, refusal: &Refusal, decision: DecisionId) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(8);
+        self.write_status(refusal, decision, &mut headers);
+        self.challenge.add(refusal.reason, &refusal.scopes, &mut headers);
+        headers
+    }
+
+    /// The same as a handler's error.
+    pub(super) fn status(&self, refusal: &Refusal, decision: DecisionId) -> Status {
+        let trailers = self.trailers(refusal, decision);
+        Status::from_header_map(&trailers).expect("it has a status")
+    }
+
+    fn write_status(&self, refusal: &Refusal, decision: DecisionId, headers: &mut HeaderMap) {
+        let face = self.face(refusal.reason);
+        headers.insert(Status::GRPC_STATUS, face.status.clone());
+        headers.insert(Status::GRPC_MESSAGE, face.message.clone());
+        let details = face.details.fill(&decision.0, retry_after(refusal, decision));
+        headers.insert(Status::GRPC_STATUS_DETAILS, details);
+    }
+
+    fn face(&self, reason: Reason) -> &Face {
+        &self.faces[reason as usize]
+    }
+}
+
+/// When the same call may be made again, where that is worth saying.
+fn retry_after(refusal: &Refusal, decision: DecisionId) -> Option<Duration> {
+    const SHORT: Duration = Duration::from_secs(5);
+    match refusal.reason {
+        // Callers come back one to five seconds later, not all at once.
+        Reason::VerifierUnavailable => Some(Duration::from_secs_f64(1.0 + 4.0 * decision.jitter())),
+        Reason::RateLimited => refusal.retry_after,
+        // A clock that is a little ahead; by more it is no matter of waiting.
+        Reason::TokenNotYetValid => refusal.retry_after.filter(|after| *after < SHORT),
+        _ => None,
+    }
 }
 
 /// The answer to a `:path` that is not a method's one spelling, whoever asks.
 pub(super) fn not_canonical<B: Default>(request: &HeaderMap) -> http::Response<B> {
-    finish(request, Status::unimplemented("malformed method name"), &[])
-}
-
-fn finish<B: Default>(
-    request: &HeaderMap,
-    status: Status,
-    challenges: &[HeaderValue],
-) -> http::Response<B> {
-    let mut response = if is_grpc(request) {
-        status.into_http()
+    let mut response = http::Response::new(B::default());
+    if is_grpc(request) {
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, GRPC);
+        headers.insert(Status::GRPC_STATUS, HeaderValue::from(Code::Unimplemented as i32));
+        let message = HeaderValue::from_static("malformed method name");
+        headers.insert(Status::GRPC_MESSAGE, message);
     } else {
-        // Not a gRPC caller: HTTP's own status is what it understands.
-        let mut response = http::Response::new(B::default());
-        *response.status_mut() = match status.code() {
-            Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Code::PermissionDenied => StatusCode::FORBIDDEN,
-            Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::NOT_FOUND,
-        };
-        response
-    };
-    for challenge in challenges {
-        response.headers_mut().append(WWW_AUTHENTICATE, challenge.clone());
+        *response.status_mut() = http_status(Code::Unimplemented);
     }
     response
+}
+
+/// Not a gRPC caller: HTTP's own status is what it understands.
+fn http_status(code: Code) -> StatusCode {
+    match code {
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::NOT_FOUND,
+    }
 }
 
 fn is_grpc(request: &HeaderMap) -> bool {
@@ -194,15 +242,44 @@ pub(super) fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use http::header::WWW_AUTHENTICATE;
+    use tonic_types::StatusExt;
+
     use super::*;
-    use crate::authentication::StaticTokens;
+    use crate::authentication::{Authenticator, StaticTokens};
+
+    fn denials() -> Denials {
+        let authenticators: Vec<Arc<dyn Authenticator>> = vec![Arc::new(StaticTokens::new())];
+        Denials::new(Challenge::new(&authenticators, "grpc"))
+    }
 
     fn denied(reason: Reason, content_type: &str) -> http::Response<()> {
-        let authenticators: Vec<Arc<dyn Authenticator>> = vec![Arc::new(StaticTokens::new())];
         let mut request = HeaderMap::new();
         request.insert(CONTENT_TYPE, content_type.parse().expect("a value"));
-        let challenge = Challenge::new(&authenticators, "grpc");
-        response(&request, reason, &challenge, DecisionId([7; 8]))
+        let decision = DecisionId::of(0x0707_0707_0707_0707);
+        denials().response(&request, &Refusal::new(reason, "a detail"), decision)
+    }
+
+    #[test]
+    fn every_reason_has_its_own_face_and_a_text_that_needs_no_escaping() {
+        let denials = denials();
+        for (at, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at, "{reason}");
+            let (code, text) = face(reason);
+            assert_eq!(denials.face(reason).code, code);
+            assert!(text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'%'), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_two_decisions_have_one_name() {
+        let ids = DecisionIds::default();
+        let names: std::collections::HashSet<String> =
+            (0..1_000).map(|_| ids.next().to_string()).collect();
+        assert_eq!(names.len(), 1_000);
+        assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_hexdigit())));
     }
 
     #[test]

@@ -85,7 +85,8 @@ pub(super) struct Standing {
 impl Standing {
     /// A call was let through: the connection keeps its place from now on.
     pub(super) fn mark_known(&self) {
-        if !self.known.swap(true, Ordering::Relaxed) {
+        // Every call asks, and only the first one has to write.
+        if !self.known.load(Ordering::Relaxed) && !self.known.swap(true, Ordering::Relaxed) {
             let mut state = self.budget.state.lock().expect("never poisoned");
             state.tells = true;
             state.strangers.remove(&self.number);

@@ -16,6 +16,7 @@ use super::budget::{Place, Standing};
 use super::drain::Over;
 use super::rewind::Rewind;
 use crate::identity::{PeerAddress, PeerIdentity, UnixPeer};
+use crate::transport::gate::Memory;
 
 /// tonic's own type for a TLS connection, which has no name without its TLS features.
 pub(crate) type TlsConnectInfo = <TlsStream<TcpStream> as Connected>::ConnectInfo;
@@ -136,6 +137,7 @@ struct InfoInner {
     tcp: TcpConnectInfo,
     tls: Option<TlsConnectInfo>,
     standing: Standing,
+    memory: Memory,
 }
 
 impl ConnectionInfo {
@@ -145,7 +147,16 @@ impl ConnectionInfo {
         tls: Option<TlsConnectInfo>,
         standing: Standing,
     ) -> Self {
-        Self { inner: Arc::new(InfoInner { peer, tcp, tls, standing }) }
+        // tonic's `peer_certs()` says `None` of a connection without certificates, and of one
+        // that it knows nothing about.
+        let tls = tls.filter(|tls| tls.peer_certs().is_some());
+        let memory = Memory::default();
+        Self { inner: Arc::new(InfoInner { peer, tcp, tls, standing, memory }) }
+    }
+
+    /// What gates remember about the connection's calls.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.inner.memory
     }
 
     /// A call that came by it was let through: it does not have to make room for others.
@@ -160,8 +171,8 @@ impl ConnectionInfo {
 
     /// Puts tonic's own types beside ours, so that `remote_addr()` and `peer_certs()` work.
     pub(crate) fn put_tonics_own_into(&self, extensions: &mut http::Extensions) {
-        // With TLS both, as tonic's own listener does: without tonic's TLS features
-        // `remote_addr()` looks at the first alone.
+        // With client certificates both: without tonic's TLS features `remote_addr()` looks at
+        // the first alone, and `peer_certs()` always at the second.
         extensions.insert(self.inner.tcp.clone());
         if let Some(tls) = &self.inner.tls {
             extensions.insert(tls.clone());

@@ -1,0 +1,53 @@
+use super::condition::Condition;
+use super::parse::Rule;
+use super::{Effect, Policy, RuleInfo};
+use crate::identity::MethodPath;
+
+/// What a policy says of a method before anybody calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MethodAccess<'p> {
+    /// A rule denies it to everybody.
+    Denied(RuleInfo<'p>),
+    /// A rule lets callers in of whom nothing was proven, perhaps under conditions on headers,
+    /// addresses or the time.
+    Public(RuleInfo<'p>),
+    /// Only callers of whom something was proven are let in; the first rule that does.
+    Authenticated(RuleInfo<'p>),
+    /// No rule is for it: nobody is let in.
+    NoRule,
+}
+
+pub(super) fn of<'p>(policy: &'p Policy, path: &MethodPath<'_>) -> MethodAccess<'p> {
+    let is_for = |rule: &&Rule| rule.conditions.iter().all(|one| may_be_for(one, path));
+    let about_others = |rule: &Rule| rule.conditions.iter().any(|one| !about_path(one));
+    let mut deny = policy.inner.deny.rules().iter().filter(is_for);
+    if let Some(rule) = deny.find(|rule| !about_others(rule)) {
+        return MethodAccess::Denied(RuleInfo::of(Effect::Deny, rule));
+    }
+    let proves = |rule: &&Rule| rule.conditions.iter().any(Condition::proves_caller);
+    let allow = || policy.inner.allow.rules().iter().filter(is_for);
+    if let Some(rule) = allow().find(|rule| !proves(rule)) {
+        MethodAccess::Public(RuleInfo::of(Effect::Allow, rule))
+    } else if let Some(rule) = allow().next() {
+        MethodAccess::Authenticated(RuleInfo::of(Effect::Allow, rule))
+    } else {
+        MethodAccess::NoRule
+    }
+}
+
+fn about_path(condition: &Condition) -> bool {
+    match condition {
+        Condition::Paths(_) => true,
+        Condition::Not(inner) => about_path(inner),
+        _ => false,
+    }
+}
+
+/// What is not about the path may hold, as far as anyone knows.
+fn may_be_for(condition: &Condition, path: &MethodPath<'_>) -> bool {
+    match condition {
+        Condition::Paths(paths) => paths.matches(path.as_str()),
+        Condition::Not(inner) => !about_path(inner) || !may_be_for(inner, path),
+        _ => true,
+    }
+}

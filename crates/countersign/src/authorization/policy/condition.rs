@@ -1,0 +1,338 @@
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::header::HeaderName;
+
+use super::pattern::TextSet;
+use super::request::{CertificateFacts, PolicyRequest};
+use crate::identity::{Principal, TokenClaims};
+
+/// What a rule asks for; all of a rule's conditions have to hold.
+#[derive(Clone, Debug)]
+pub(super) enum Condition {
+    Paths(TextSet),
+    Header { key: HeaderName, values: TextSet },
+    Principals(TextSet),
+    Tokens(Vec<TokenRule>),
+    ApiKeyOwners(TextSet),
+    Authenticators(TextSet),
+    Addresses(Vec<Network>),
+    Certificate,
+    Token,
+    Times(Vec<Window>),
+    Not(Box<Condition>),
+}
+
+/// A call as one kind of rules sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    pub(super) request: &'a PolicyRequest<'a>,
+    /// Names of every kind count, and not of the first kind alone.
+    pub(super) any_kind: bool,
+    /// Each value of a repeated header counts, and not only all of them joined.
+    pub(super) any_value: bool,
+}
+
+/// The authenticator that vouches for the owners of API keys.
+pub(super) const API_KEYS: &str = "api-keys";
+
+impl Condition {
+    pub(super) fn holds(&self, seen: &Seen<'_>) -> bool {
+        let request = seen.request;
+        match self {
+            Self::Paths(paths) => paths.matches(request.path.as_str()),
+            Self::Header { key, values } => seen.header(key, |value| values.matches(value)),
+            Self::Principals(names) => seen.any_name(|name| names.matches(name)),
+            Self::Tokens(rules) => {
+                request.any_caller(|caller| rules.iter().any(|rule| rule.allows(caller)))
+            }
+            Self::ApiKeyOwners(owners) => request.any_caller(|caller| {
+                let owner = api_key(caller).and_then(TokenClaims::subject);
+                owner.is_some_and(|owner| owners.matches(owner))
+            }),
+            Self::Authenticators(names) => {
+                request.any_caller(|caller| names.matches(caller.authenticator()))
+            }
+            Self::Addresses(networks) => {
+                let address = request.peer.address;
+                address.is_some_and(|address| networks.iter().any(|one| one.contains(address)))
+            }
+            Self::Certificate => request.peer.tls && request.peer.certificate.is_some(),
+            Self::Token => request.any_caller(|caller| token(caller).is_some()),
+            Self::Times(windows) => windows.iter().any(|window| window.contains(request.now)),
+            Self::Not(condition) => !condition.holds(seen),
+        }
+    }
+
+    /// Whether it says anything about who calls, so that nobody meets it unproven.
+    pub(super) fn proves_caller(&self) -> bool {
+        match self {
+            // A peer over TLS without a certificate has the empty name.
+            Self::Principals(names) => !names.matches(""),
+            Self::Tokens(_)
+            | Self::ApiKeyOwners(_)
+            | Self::Authenticators(_)
+            | Self::Certificate
+            | Self::Token => true,
+            Self::Paths(_)
+            | Self::Header { .. }
+            | Self::Addresses(_)
+            | Self::Times(_)
+            | Self::Not(_) => false,
+        }
+    }
+}
+
+/// A principal proven by a token, and not by an API key.
+pub(super) fn token(caller: &Principal) -> Option<&TokenClaims> {
+    caller.token().filter(|_| caller.authenticator() != API_KEYS)
+}
+
+fn api_key(caller: &Principal) -> Option<&TokenClaims> {
+    caller.token().filter(|_| caller.authenticator() == API_KEYS)
+}
+
+impl<'a> Seen<'a> {
+    /// Asks for each name that the peer goes by. Without TLS it has none, over TLS without a
+    /// certificate the empty one (gRFC A43).
+    pub(super) fn any_name(&self, mut wanted: impl FnMut(&'a str) -> bool) -> bool {
+        let peer = &self.request.peer;
+        let Some(CertificateFacts { uris, dns_names, subject }) = peer.certificate else {
+            return peer.tls && wanted("");
+        };
+        if !peer.tls {
+            return false;
+        }
+        let mut any = |names: &'a [String]| names.iter().any(|name| wanted(name));
+        if self.any_kind {
+            return any(uris) || any(dns_names) || wanted(subject);
+        }
+        match (uris, dns_names) {
+            ([], []) => wanted(subject),
+            ([], names) | (names, _) => any(names),
+        }
+    }
+
+    fn header(&self, key: &HeaderName, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
+        let mut values = self.request.headers.get_all(key).iter();
+        match (values.next(), values.next()) {
+            (None, _) => false,
+            (Some(one), None) => wanted(one.as_bytes()),
+            (Some(_), Some(_)) => {
+                let all = || self.request.headers.get_all(key).iter().map(|one| one.as_bytes());
+                let joined = all().collect::<Vec<_>>().join(&b","[..]);
+                wanted(&joined) || (self.any_value && all().any(wanted))
+            }
+        }
+    }
+}
+
+/// What one token has to say, all of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TokenRule {
+    pub(super) issuers: Option<TextSet>,
+    pub(super) authenticators: Option<TextSet>,
+    pub(super) subjects: Option<TextSet>,
+    pub(super) clients: Option<TextSet>,
+    pub(super) scopes: Vec<String>,
+    pub(super) claims: Vec<(String, Vec<serde_json::Value>)>,
+}
+
+impl TokenRule {
+    pub(super) fn allows(&self, caller: &Principal) -> bool {
+        self.gap(caller).is_none()
+    }
+
+    /// The first thing that a caller's token does not say.
+    pub(super) fn gap(&self, caller: &Principal) -> Option<String> {
+        let Some(token) = token(caller) else { return Some("a token".to_owned()) };
+        let said = |what: &str, wanted: &Option<TextSet>, found: Option<&str>| {
+            let wanted = wanted.as_ref()?;
+            let holds = found.is_some_and(|found| wanted.matches(found));
+            (!holds).then(|| format!("a token whose {what} is {}", wanted.describe()))
+        };
+        said("issuer", &self.issuers, token.issuer())
+            .or_else(|| {
+                let wanted = self.authenticators.as_ref()?;
+                (!wanted.matches(caller.authenticator()))
+                    .then(|| format!("a token proven by {}", wanted.describe()))
+            })
+            .or_else(|| said("subject", &self.subjects, token.subject()))
+            .or_else(|| said("client", &self.clients, token.client()))
+            .or_else(|| {
+                let missing = self.scopes.iter().find(|scope| !token.has_scope(scope));
+                missing.map(|scope| format!("scope {scope}"))
+            })
+            .or_else(|| {
+                let holds = |(name, values): &&(String, Vec<serde_json::Value>)| {
+                    token.get(name).is_some_and(|found| has_claim(found, values))
+                };
+                let missing = self.claims.iter().find(|claim| !holds(claim));
+                missing.map(|(name, _)| format!("a fitting claim {name:?}"))
+            })
+    }
+}
+
+/// A claim is one of the values, or a list that has one of them.
+fn has_claim(found: &serde_json::Value, wanted: &[serde_json::Value]) -> bool {
+    wanted.contains(found)
+        || matches!(found, serde_json::Value::Array(all) if all.iter().any(|one| wanted.contains(one)))
+}
+
+/// A range of addresses, `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Reads `address/prefix`, or an address alone.
+    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| "it is not an IP address")?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => longest,
+            Some(digits) => digits
+                .parse()
+                .ok()
+                .filter(|prefix| *prefix <= longest && digits.bytes().all(|b| b.is_ascii_digit()))
+                .ok_or("the prefix length is not a number in its range")?,
+        };
+        let network = Self { address, prefix };
+        if network.bits(address) != bits(address) {
+            return Err("the address has bits set behind the prefix");
+        }
+        Ok(network)
+    }
+
+    /// The address's bits within the prefix.
+    fn bits(&self, address: IpAddr) -> u128 {
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let host = longest - u32::from(self.prefix).min(longest);
+        let kept = u128::MAX.checked_shl(host).unwrap_or(0);
+        bits(address) & kept
+    }
+
+    /// An IPv4 address is the same one when it comes over an IPv6 socket.
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_ipv4() == self.address.is_ipv4() && self.bits(address) == bits(self.address)
+    }
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+/// A part of the week in UTC, from a minute of the day to another, exclusive. One that ends
+/// before it begins runs into the next day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    /// Monday first; the days on which it begins.
+    pub(super) days: [bool; 7],
+    pub(super) from: u32,
+    pub(super) to: u32,
+}
+
+impl Window {
+    pub(super) const MINUTES: u32 = 24 * 60;
+
+    pub(super) fn contains(&self, now: SystemTime) -> bool {
+        let minutes = match now.duration_since(UNIX_EPOCH) {
+            Ok(since) => i128::from(since.as_secs() / 60),
+            // Rounded down, as it is after 1970.
+            Err(before) => -i128::from(before.duration().as_secs().div_ceil(60)),
+        };
+        let day_minutes = i128::from(Self::MINUTES);
+        let minute = u32::try_from(minutes.rem_euclid(day_minutes)).unwrap_or(0);
+        // 1970 began on a Thursday.
+        let day = usize::try_from((minutes.div_euclid(day_minutes) + 3).rem_euclid(7)).unwrap_or(0);
+        let yesterday = (day + 6) % 7;
+        if self.from < self.to {
+            self.days[day] && (self.from..self.to).contains(&minute)
+        } else {
+            (self.days[day] && minute >= self.from) || (self.days[yesterday] && minute < self.to)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_network_contains_its_addresses() {
+        for (network, address, contains) in [
+            ("0.0.0.0/10", "0.0.0.0", true),
+            ("0.0.0.0/10", "10.0.0.0", false),
+            ("10.0.0.0/8", "10.255.255.255", true),
+            ("10.0.0.0/8", "11.0.0.0", false),
+            ("10.0.0.0/8", "::ffff:10.1.2.3", true),
+            ("0.0.0.0/0", "203.0.113.9", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("::/0", "2001:db8::1", true),
+            ("::/0", "10.0.0.1", false),
+            ("2001:db8::/32", "2001:db8:ffff::", true),
+            ("2001:db8::/32", "2001:db9::", false),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "127.0.0.2", false),
+        ] {
+            let parsed = Network::parse(network).expect(network);
+            assert_eq!(
+                parsed.contains(address.parse().expect("IP")),
+                contains,
+                "{network} {address}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for text in
+            ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "10.0.0.1/8", "a/8", "10.0/8"]
+        {
+            Network::parse(text).expect_err(text);
+        }
+    }
+
+    #[test]
+    fn a_window_is_in_utc_and_may_run_past_midnight() {
+        let mut days = [false; 7];
+        days[0] = true;
+        let at = |day: u64, hour: u64, minute: u64| {
+            // 5 January 1970 was a Monday.
+            UNIX_EPOCH + Duration::from_secs(((4 + day) * 24 + hour) * 3600 + minute * 60)
+        };
+        let office = Window { days, from: 8 * 60, to: 18 * 60 };
+        for (day, hour, minute, contains) in [
+            (0, 8, 0, true),
+            (0, 7, 59, false),
+            (0, 17, 59, true),
+            (0, 18, 0, false),
+            (1, 9, 0, false),
+        ] {
+            assert_eq!(office.contains(at(day, hour, minute)), contains, "{day} {hour}:{minute}");
+        }
+        let night = Window { days, from: 22 * 60, to: 6 * 60 };
+        for (day, hour, contains) in
+            [(0, 22, true), (1, 5, true), (1, 6, false), (0, 5, false), (1, 22, false)]
+        {
+            assert_eq!(night.contains(at(day, hour, 0)), contains, "{day} {hour}");
+        }
+        let whole = Window { days: [true; 7], from: 0, to: Window::MINUTES };
+        assert!(whole.contains(UNIX_EPOCH - Duration::from_secs(1)));
+        let sunday_before = UNIX_EPOCH - Duration::from_secs(4 * 24 * 3600);
+        let mut days = [false; 7];
+        days[6] = true;
+        assert!(Window { days, from: 0, to: 1 }.contains(sunday_before));
+    }
+}

@@ -1,0 +1,207 @@
+//! Finding the rules that may match, without asking those that cannot.
+
+use std::collections::HashMap;
+
+use super::condition::{Condition, Seen};
+use super::parse::Rule;
+use super::pattern::{Pattern, TextSet};
+
+/// The rules of one list, in the order of the file.
+///
+/// Each rule stands in one of three places: under its paths, else under its principals, else
+/// among those that are asked for every call.
+#[derive(Debug)]
+pub(super) struct RuleIndex {
+    rules: Vec<Rule>,
+    paths: TextIndex,
+    principals: TextIndex,
+    others: Vec<u32>,
+}
+
+impl RuleIndex {
+    pub(super) fn new(rules: Vec<Rule>) -> Self {
+        let (mut paths, mut principals) = (Vec::new(), Vec::new());
+        let mut others = Vec::new();
+        for (id, rule) in (0..).zip(&rules) {
+            let list = |wanted: fn(&Condition) -> Option<&TextSet>| {
+                let texts = rule.conditions.iter().find_map(wanted)?.written();
+                // A star alone narrows nothing down.
+                (!texts.iter().any(|text| text == "*")).then_some(texts)
+            };
+            let by_path =
+                list(|one| if let Condition::Paths(all) = one { Some(all) } else { None });
+            let by_name =
+                list(|one| if let Condition::Principals(all) = one { Some(all) } else { None });
+            match (by_path, by_name) {
+                (Some(texts), _) => paths.extend(texts.iter().map(|text| (text.as_str(), id))),
+                (None, Some(texts)) => {
+                    principals.extend(texts.iter().map(|text| (text.as_str(), id)));
+                }
+                (None, None) => others.push(id),
+            }
+        }
+        let (paths, principals) = (TextIndex::new(&paths), TextIndex::new(&principals));
+        Self { rules, paths, principals, others }
+    }
+
+    pub(super) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The first rule in the file's order that matches.
+    pub(super) fn first(&self, seen: &Seen<'_>) -> Option<usize> {
+        let mut best = None;
+        let mut look = |ids: &[u32]| {
+            // Ids ascend, so what follows the first match, or the best so far, is not better.
+            let before = |id: &&u32| best.is_none_or(|best| **id < best);
+            let holds = |id: &&u32| {
+                let rule = &self.rules[**id as usize];
+                rule.conditions.iter().all(|condition| condition.holds(seen))
+            };
+            if let Some(id) = ids.iter().take_while(before).find(holds) {
+                best = Some(*id);
+            }
+        };
+        self.paths.each(seen.request.path().as_str(), &mut look);
+        if !self.principals.is_empty() {
+            seen.any_name(|name| {
+                self.principals.each(name, &mut look);
+                false
+            });
+        }
+        look(&self.others);
+        best.map(|id| id as usize)
+    }
+}
+
+/// Patterns and the rules that have them: exact texts by hash, prefixes and suffixes by order.
+#[derive(Debug, Default)]
+struct TextIndex {
+    exact: HashMap<Box<[u8]>, Vec<u32>>,
+    prefixes: Prefixes,
+    suffixes: Prefixes,
+}
+
+impl TextIndex {
+    fn new(patterns: &[(&str, u32)]) -> Self {
+        let mut index = Self::default();
+        let (mut prefixes, mut suffixes) = (Vec::new(), Vec::new());
+        for (text, id) in patterns {
+            match Pattern::parse(text) {
+                Pattern::Exact(exact) => {
+                    let ids: &mut Vec<u32> =
+                        index.exact.entry(exact.as_bytes().into()).or_default();
+                    // A rule may have a text twice; its ids come in order.
+                    if ids.last() != Some(id) {
+                        ids.push(*id);
+                    }
+                }
+                Pattern::Prefix(prefix) => prefixes.push((prefix.bytes().collect(), *id)),
+                Pattern::Suffix(suffix) => suffixes.push((suffix.bytes().rev().collect(), *id)),
+                Pattern::Present => unreachable!("a star alone is in no index"),
+            }
+        }
+        index.prefixes = Prefixes::new(prefixes);
+        index.suffixes = Prefixes::new(suffixes);
+        index
+    }
+
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.prefixes.all.is_empty() && self.suffixes.all.is_empty()
+    }
+
+    /// Hands over the rules of every pattern that matches.
+    fn each(&self, text: &str, look: &mut impl FnMut(&[u32])) {
+        let text = text.as_bytes();
+        if let Some(ids) = self.exact.get(text) {
+            look(ids);
+        }
+        self.prefixes.each(text.len(), |at| text[at], look);
+        self.suffixes.each(text.len(), |at| text[text.len() - 1 - at], look);
+    }
+}
+
+/// Prefixes in order, each with the longest other one that is a prefix of it.
+#[derive(Debug, Default)]
+struct Prefixes {
+    all: Vec<Prefix>,
+}
+
+#[derive(Debug)]
+struct Prefix {
+    text: Box<[u8]>,
+    parent: Option<u32>,
+    ids: Vec<u32>,
+}
+
+impl Prefixes {
+    fn new(mut prefixes: Vec<(Box<[u8]>, u32)>) -> Self {
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        let mut all: Vec<Prefix> = Vec::new();
+        for (text, id) in prefixes {
+            match all.last_mut() {
+                Some(last) if last.text == text => last.ids.push(id),
+                last => {
+                    // What is a prefix of this one is the text before, or one of its own.
+                    let mut parent = last.is_some().then(|| index_of(all.len() - 1));
+                    while let Some(at) = parent
+                        && !text.starts_with(&all[at as usize].text)
+                    {
+                        parent = all[at as usize].parent;
+                    }
+                    all.push(Prefix { text, parent, ids: vec![id] });
+                }
+            }
+        }
+        Self { all }
+    }
+
+    /// Every prefix of the text. All of them stand before the text in order, and none of them
+    /// other than the last that does, or a prefix of that one.
+    fn each(&self, length: usize, byte: impl Fn(usize) -> u8, look: &mut impl FnMut(&[u32])) {
+        let before = |prefix: &Prefix| {
+            let other = (0..length).map(&byte);
+            prefix.text.iter().copied().le(other)
+        };
+        let end = self.all.partition_point(before);
+        let mut at = end.checked_sub(1).map(index_of);
+        while let Some(prefix) = at.map(|at| &self.all[at as usize]) {
+            let (text, mut bytes) = (&prefix.text, (0..length).map(&byte));
+            if text.iter().all(|wanted| bytes.next() == Some(*wanted)) {
+                look(&prefix.ids);
+            }
+            at = prefix.parent;
+        }
+    }
+}
+
+fn index_of(at: usize) -> u32 {
+    u32::try_from(at).expect("a policy of at most 16 MiB has fewer texts")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(prefixes: &[&str], text: &str) -> Vec<u32> {
+        let all = prefixes.iter().zip(0..).map(|(p, id)| (p.as_bytes().into(), id)).collect();
+        let mut found = Vec::new();
+        let bytes = text.as_bytes();
+        Prefixes::new(all).each(bytes.len(), |at| bytes[at], &mut |ids| found.extend(ids));
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn every_prefix_is_found_and_nothing_else() {
+        let prefixes = ["/a", "/a.b/", "/a.b/Get", "/a.c", "/b", "/a", "/a.b/GetX"];
+        assert_eq!(found(&prefixes, "/a.b/GetOne"), [0, 1, 2, 5]);
+        assert_eq!(found(&prefixes, "/a.b/GetX"), [0, 1, 2, 5, 6]);
+        assert_eq!(found(&prefixes, "/a.b/Put"), [0, 1, 5]);
+        assert_eq!(found(&prefixes, "/a.d"), [0, 5]);
+        assert_eq!(found(&prefixes, "/c"), [] as [u32; 0]);
+        assert_eq!(found(&prefixes, ""), [] as [u32; 0]);
+        assert_eq!(found(&[], "/a"), [] as [u32; 0]);
+    }
+}

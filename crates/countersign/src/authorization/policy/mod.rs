@@ -1,0 +1,279 @@
+//! The policy of gRFC A43: rules as plain data, compiled once, asked for every call.
+//!
+//! The file is the one that grpc-go, Java and C++ read, with what they let pass refused: keys
+//! that are there twice or unknown, two rules of one name, text after the end. What only we
+//! know stands under one key of our own, `countersign`.
+
+mod access;
+mod audit;
+mod condition;
+mod error;
+mod explain;
+mod fields;
+mod index;
+mod json;
+mod lint;
+mod options;
+mod own;
+mod parse;
+mod pattern;
+mod request;
+
+pub use access::MethodAccess;
+pub use audit::{AuditCondition, AuditOptions};
+pub use error::{InvalidPolicy, PolicyError};
+pub use explain::{Explanation, NearMiss};
+pub use lint::PolicyLint;
+pub use options::{CertificateNames, PolicyOptions, RepeatedHeaders};
+pub use request::{CertificateFacts, PeerFacts, PolicyRequest};
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::identity::MethodPath;
+
+use self::condition::Seen;
+use self::index::RuleIndex;
+
+/// Who may call what (gRFC A43).
+///
+/// A rule that denies and matches wins; then a rule that allows and matches; a call that no rule
+/// matches is denied. Of several rules in one list the first in the file gives its name.
+///
+/// Asking costs the same whether a policy has ten rules or ten thousand that cannot match: rules
+/// are found by the hash of an exact path, by order among prefixes and suffixes, and those
+/// without paths by their principals. Nothing is allocated but to join a repeated header.
+///
+/// ```
+/// use countersign::authorization::{CertificateFacts, PeerFacts, Policy, PolicyRequest};
+/// use countersign::identity::MethodPath;
+/// # use std::time::UNIX_EPOCH;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let policy = Policy::from_json(
+///     r#"{
+///         "name": "orders",
+///         "allow_rules": [{
+///             "name": "readers",
+///             "source": {"principals": ["spiffe://prod.example/web"]},
+///             "request": {"paths": ["/orders.v1.Orders/Get*"]}
+///         }]
+///     }"#,
+/// )?;
+/// let uris = ["spiffe://prod.example/web".to_owned()];
+/// let peer = PeerFacts::tls(Some(CertificateFacts { uris: &uris, ..Default::default() }));
+/// let headers = http::HeaderMap::new();
+/// let ask = |path| -> Result<bool, Box<dyn std::error::Error>> {
+///     let request = PolicyRequest::new(MethodPath::parse(path)?, &headers, peer, UNIX_EPOCH);
+///     Ok(policy.decide(&request).is_allowed())
+/// };
+/// assert!(ask("/orders.v1.Orders/Get")?);
+/// assert!(!ask("/orders.v1.Orders/Delete")?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Policy {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    name: Arc<str>,
+    deny: RuleIndex,
+    allow: RuleIndex,
+    audit: AuditOptions,
+    options: PolicyOptions,
+}
+
+impl Policy {
+    /// The longest policy that is read, in bytes.
+    pub const MAX_BYTES: u64 = 16 << 20;
+
+    /// Reads a policy.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it, with its line and column.
+    pub fn from_json(text: &str) -> Result<Self, InvalidPolicy> {
+        Self::from_json_with(text, &PolicyOptions::default())
+    }
+
+    /// Reads a policy in another way than the default one.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it, with its line and column.
+    pub fn from_json_with(text: &str, options: &PolicyOptions) -> Result<Self, InvalidPolicy> {
+        let written = parse::policy(text, options)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                name: written.name.into(),
+                deny: RuleIndex::new(written.deny),
+                allow: RuleIndex::new(written.allow),
+                audit: written.audit,
+                options: written.options,
+            }),
+        })
+    }
+
+    /// Reads a policy from a file of JSON. Blocks while it reads.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or holds no policy.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, PolicyError> {
+        Self::from_file_with(path, &PolicyOptions::default())
+    }
+
+    /// Reads a policy from a file in another way than the default one. Blocks while it reads.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or holds no policy.
+    pub fn from_file_with(
+        path: impl AsRef<Path>,
+        options: &PolicyOptions,
+    ) -> Result<Self, PolicyError> {
+        let path = path.as_ref();
+        let text = read(path).map_err(|source| PolicyError::Read { path: path.into(), source })?;
+        Self::from_json_with(&text, options)
+            .map_err(|source| PolicyError::Invalid { path: path.into(), source })
+    }
+
+    /// The policy's name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Which decisions it wants to have written down.
+    pub fn audit(&self) -> &AuditOptions {
+        &self.inner.audit
+    }
+
+    /// Its rules, those that deny first, in the file's order.
+    pub fn rules(&self) -> impl Iterator<Item = RuleInfo<'_>> {
+        let list = |effect| {
+            let index = match effect {
+                Effect::Deny => &self.inner.deny,
+                Effect::Allow => &self.inner.allow,
+            };
+            index.rules().iter().map(move |rule| RuleInfo::of(effect, rule))
+        };
+        list(Effect::Deny).chain(list(Effect::Allow))
+    }
+
+    /// Decides one call.
+    pub fn decide(&self, request: &PolicyRequest<'_>) -> Decision<'_> {
+        let inner = &*self.inner;
+        if let Some(id) = inner.deny.first(&self.seen(Effect::Deny, request)) {
+            return Decision { effect: Effect::Deny, rule: Some(&inner.deny.rules()[id]) };
+        }
+        match inner.allow.first(&self.seen(Effect::Allow, request)) {
+            Some(id) => Decision { effect: Effect::Allow, rule: Some(&inner.allow.rules()[id]) },
+            None => Decision { effect: Effect::Deny, rule: None },
+        }
+    }
+
+    /// Decides one call, and says what decided or what was missing.
+    pub fn explain(&self, request: &PolicyRequest<'_>) -> Explanation<'_> {
+        let decision = self.decide(request);
+        let rule = decision.rule.map(|rule| RuleInfo::of(decision.effect, rule));
+        let missing = || explain::nearest(&self.inner.allow, &self.seen(Effect::Allow, request));
+        Explanation { nearest: if rule.is_none() { missing() } else { None }, decision, rule }
+    }
+
+    /// What it says of a method before anybody calls it.
+    pub fn access(&self, path: &MethodPath<'_>) -> MethodAccess<'_> {
+        access::of(self, path)
+    }
+
+    /// What is allowed in it and is hardly meant. An empty list is no proof of sense.
+    pub fn lint(&self) -> Vec<PolicyLint> {
+        lint::policy(self)
+    }
+
+    fn seen<'a>(&self, effect: Effect, request: &'a PolicyRequest<'a>) -> Seen<'a> {
+        let options = &self.inner.options;
+        let denies = effect == Effect::Deny;
+        Seen {
+            request,
+            any_kind: match options.certificate_names {
+                CertificateNames::FirstKind => false,
+                CertificateNames::AnyKind => true,
+                CertificateNames::Strictest => denies,
+            },
+            any_value: match options.repeated_headers {
+                RepeatedHeaders::Joined => false,
+                RepeatedHeaders::AnyValue => true,
+                RepeatedHeaders::Strictest => denies,
+            },
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(Policy::MAX_BYTES + 1).read_to_string(&mut text)?;
+    match u64::try_from(text.len()) {
+        Ok(length) if length <= Policy::MAX_BYTES => Ok(text),
+        _ => Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 16 MiB")),
+    }
+}
+
+/// What a rule does with the calls that it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// It lets them pass, unless another rule denies them.
+    Allow,
+    /// It stops them, whatever other rules say.
+    Deny,
+}
+
+/// What was decided of one call.
+#[derive(Clone, Copy)]
+pub struct Decision<'p> {
+    effect: Effect,
+    rule: Option<&'p parse::Rule>,
+}
+
+impl<'p> Decision<'p> {
+    /// Whether the call may pass.
+    pub fn is_allowed(&self) -> bool {
+        self.effect == Effect::Allow
+    }
+
+    /// The name of the rule that decided; `None` when no rule matched, and so nobody may pass.
+    /// Cloning it is one atomic increment.
+    pub fn rule(&self) -> Option<&'p Arc<str>> {
+        self.rule.map(|rule| &rule.name)
+    }
+}
+
+impl std::fmt::Debug for Decision<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decision")
+            .field("effect", &self.effect)
+            .field("rule", &self.rule())
+            .finish()
+    }
+}
+
+/// A rule, as far as it has to be known from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleInfo<'p> {
+    /// What it does.
+    pub effect: Effect,
+    /// Its name, unique among the rules of its effect.
+    pub name: &'p str,
+    /// The line on which it begins, counted from 1.
+    pub line: u32,
+}
+
+impl<'p> RuleInfo<'p> {
+    fn of(effect: Effect, rule: &'p parse::Rule) -> Self {
+        Self { effect, name: &rule.name, line: rule.place.line }
+    }
+}

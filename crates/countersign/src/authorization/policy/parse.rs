@@ -1,0 +1,163 @@
+//! From JSON to rules: gRFC A43 by the letter, and our own keys under `countersign`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::header::HeaderName;
+
+use super::audit::{self, AuditOptions};
+use super::condition::Condition;
+use super::error::InvalidPolicy;
+use super::fields::{Fields, text};
+use super::json::{self, Node, Place};
+use super::options::PolicyOptions;
+use super::own;
+use super::pattern::TextSet;
+
+/// A policy as it was written.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) name: String,
+    pub(super) deny: Vec<Rule>,
+    pub(super) allow: Vec<Rule>,
+    pub(super) audit: AuditOptions,
+    pub(super) options: PolicyOptions,
+}
+
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) name: Arc<str>,
+    pub(super) place: Place,
+    pub(super) conditions: Vec<Condition>,
+}
+
+pub(super) fn policy(text: &str, options: &PolicyOptions) -> Result<Written, InvalidPolicy> {
+    let node = json::parse(text)?;
+    let known = ["name", "deny_rules", "allow_rules", "audit_logging_options", own::KEY];
+    let fields = Fields::of(&node, "the policy", &known)?;
+    let name = fields.name("name")?.to_owned();
+    let deny = rules(fields, "deny_rules")?;
+    let allow = rules(fields, "allow_rules")?;
+    if allow.is_empty() {
+        return Err(fields.absent("allow_rules"));
+    }
+    let mut options = options.clone();
+    if let Some(node) = fields.get(own::KEY) {
+        own::options(node, &mut options)?;
+    }
+    let audit = match fields.get("audit_logging_options") {
+        Some(node) => audit::options(node, &options.audit_loggers)?,
+        None => AuditOptions::default(),
+    };
+    Ok(Written { name, deny, allow, audit, options })
+}
+
+fn rules(fields: Fields<'_>, list: &str) -> Result<Vec<Rule>, InvalidPolicy> {
+    let mut names = HashMap::new();
+    let mut rules: Vec<Rule> = Vec::new();
+    for (index, node) in fields.list(list)?.iter().enumerate() {
+        let part = format!("{list:?} {index}");
+        let rule = rule(node).map_err(|error| error.within(&part))?;
+        // Readers that keep rules in a map lose the first of two, a denial perhaps.
+        if let Some(first) = names.insert(Arc::clone(&rule.name), rule.place.line) {
+            let message = format!("the name {:?} is there twice", rule.name);
+            return Err(InvalidPolicy::new(rule.place, message)
+                .within(part)
+                .with_hint(format!("the other rule of this name is in line {first}")));
+        }
+        rules.push(rule);
+    }
+    Ok(rules)
+}
+
+fn rule(node: &Node) -> Result<Rule, InvalidPolicy> {
+    let fields = Fields::of(node, "a rule", &["name", "source", "request"])?;
+    let name = fields.name("name")?.into();
+    let mut conditions = Vec::new();
+    if let Some(node) = fields.get("request") {
+        request(node, &mut conditions)?;
+    }
+    if let Some(node) = fields.get("source") {
+        source(node, &mut conditions)?;
+    }
+    Ok(Rule { name, place: fields.place(), conditions })
+}
+
+fn source(node: &Node, conditions: &mut Vec<Condition>) -> Result<(), InvalidPolicy> {
+    let fields = Fields::of(node, "\"source\"", &["principals", own::KEY])?;
+    let principals = fields.texts("principals")?;
+    // No principals are no condition (gRFC A43).
+    if !principals.is_empty() {
+        conditions.push(Condition::Principals(TextSet::new(&principals)));
+    }
+    match fields.get(own::KEY) {
+        Some(node) => own::source(node, conditions),
+        None => Ok(()),
+    }
+}
+
+fn request(node: &Node, conditions: &mut Vec<Condition>) -> Result<(), InvalidPolicy> {
+    let fields = Fields::of(node, "\"request\"", &["paths", "headers", own::KEY])?;
+    let paths = fields.texts("paths")?;
+    if !paths.is_empty() {
+        conditions.push(Condition::Paths(TextSet::new(&paths)));
+    }
+    for (index, node) in fields.list("headers")?.iter().enumerate() {
+        let header = header(node).map_err(|e| e.within(format!("\"headers\" {index}")))?;
+        conditions.push(header);
+    }
+    match fields.get(own::KEY) {
+        Some(node) => own::request(node, conditions),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn header(node: &Node) -> Result<Condition, InvalidPolicy> {
+    let fields = Fields::of(node, "a header", &["key", "values"])?;
+    let key = fields.name("key")?;
+    let place = fields.get("key").map_or(fields.place(), |node| node.place);
+    let lower = key.to_ascii_lowercase();
+    if lower.starts_with(':')
+        || lower.starts_with("grpc-")
+        || UNSUPPORTED_HEADERS.contains(&lower.as_str())
+    {
+        return Err(InvalidPolicy::new(place, format!("unsupported \"key\" {key}"))
+            .with_hint("what transports own is no header here; write \"paths\" for `:path`"));
+    }
+    let key = HeaderName::from_bytes(lower.as_bytes()).map_err(|_| {
+        InvalidPolicy::new(place, format!("no header can have the \"key\" {key:?}"))
+    })?;
+    let values = fields.texts("values")?;
+    if values.is_empty() {
+        return Err(fields.absent("values"));
+    }
+    Ok(Condition::Header { key, values: TextSet::new(&values) })
+}
+
+/// `Host` and the headers of one hop (gRFC A43, RFC 7230 §6.1).
+const UNSUPPORTED_HEADERS: [&str; 9] = [
+    "host",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// One of several words.
+pub(super) fn word<T: Copy>(
+    node: &Node,
+    what: &str,
+    words: &[(&str, T)],
+) -> Result<T, InvalidPolicy> {
+    let found = text(node, what)?;
+    let known = words.iter().find(|(word, _)| *word == found);
+    known.map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        InvalidPolicy::new(node.place, format!("{what} is {found:?}"))
+            .with_hint(format!("it may be {}", words.join(", ")))
+    })
+}

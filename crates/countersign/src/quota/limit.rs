@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+/// How much one caller may ask for: `burst` at once, and `rate` in every `per` on average.
+///
+/// ```
+/// use std::time::Duration;
+/// use countersign::quota::Limit;
+///
+/// # fn main() -> Result<(), countersign::quota::InvalidLimit> {
+/// // A hundred calls a second, and no more than twenty of them at once.
+/// let limit = Limit::new(100, Duration::from_secs(1))?.with_burst(20);
+/// assert_eq!((limit.rate(), limit.burst()), (100, 20));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limit {
+    rate: u64,
+    per_ns: u64,
+    burst: u64,
+}
+
+/// Why a limit means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidLimit {
+    /// Nothing would ever be allowed again once the burst is used.
+    #[error("the rate is 0")]
+    NoRate,
+    /// Everything would be allowed.
+    #[error("the rate's period is 0")]
+    NoPeriod,
+    /// The period has more than 2⁶⁴ - 1 nanoseconds, 584 years.
+    #[error("the rate's period is longer than 584 years")]
+    LongPeriod,
+}
+
+impl Limit {
+    /// `rate` in every `per`, all of them at once if need be.
+    ///
+    /// # Errors
+    ///
+    /// A rate or a period of 0, or a period of more than 584 years.
+    pub fn new(rate: u64, per: Duration) -> Result<Self, InvalidLimit> {
+        let per_ns = u64::try_from(per.as_nanos()).map_err(|_| InvalidLimit::LongPeriod)?;
+        match (rate, per_ns) {
+            (0, _) => Err(InvalidLimit::NoRate),
+            (_, 0) => Err(InvalidLimit::NoPeriod),
+            _ => Ok(Self { rate, per_ns, burst: rate }),
+        }
+    }
+
+    /// How much may be asked for at once. Default: the rate. With 0, nothing that costs
+    /// anything is ever allowed.
+    #[must_use]
+    pub fn with_burst(mut self, burst: u64) -> Self {
+        self.burst = burst;
+        self
+    }
+
+    /// How much in every period.
+    pub fn rate(&self) -> u64 {
+        self.rate
+    }
+
+    /// The period.
+    pub fn per(&self) -> Duration {
+        Duration::from_nanos(self.per_ns)
+    }
+
+    /// How much at once.
+    pub fn burst(&self) -> u64 {
+        self.burst
+    }
+
+    pub(super) fn per_ns(&self) -> u64 {
+        self.per_ns
+    }
+}

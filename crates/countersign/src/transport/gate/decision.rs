@@ -1,0 +1,235 @@
+//! Whether a call may pass: what is remembered, what the authenticators say, and the rule.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::uri::Uri;
+
+use super::context::AuthContext;
+use super::judged::Judged;
+use super::layer::Inner;
+use super::memory::{Memory, Recalled};
+use crate::authentication::{
+    Authenticated, AuthenticationError, CallTarget, Evidence, Malformed, Presented, Reason,
+};
+use crate::authorization::{Access, Rule};
+use crate::identity::{MethodPath, PeerIdentity, Principal};
+
+/// One call, as far as the gate looks at it.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub(super) uri: &'a Uri,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) peer: &'a PeerIdentity,
+    /// What its connection remembers; nothing over somebody else's listener.
+    pub(super) memory: Option<&'a Memory>,
+}
+
+/// Why a call does not pass.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) reason: Reason,
+    pub(super) detail: Cow<'static, str>,
+    pub(super) rule: Option<Arc<str>>,
+    pub(super) caller: Option<Principal>,
+    /// The scopes that the rule asks for.
+    pub(super) scopes: Vec<String>,
+    pub(super) nonce: Option<String>,
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// What becomes of a call.
+pub(super) enum Decision {
+    Pass(AuthContext),
+    Refused(Box<Refusal>),
+    /// Its path is not a method's one spelling.
+    NotCanonical,
+}
+
+/// Whom a call proved. By value where a rule can take them as they are.
+type Callers = Arc<[Authenticated]>;
+
+impl Inner {
+    /// Decides without waiting; `None` when an authenticator has to.
+    pub(super) fn decide_now(&self, call: Call<'_>) -> Option<Decision> {
+        let recalled = match call.uri.query() {
+            Some(_) => return Some(Decision::NotCanonical),
+            None => self.recall(call),
+        };
+        if let Recalled::Pass(context) = recalled {
+            return Some(Decision::Pass(context));
+        }
+        let Ok(path) = MethodPath::parse(call.uri.path()) else {
+            return Some(Decision::NotCanonical);
+        };
+        let rule = self.rules.find(&path);
+        if let Some(context) = rule.and_then(pass_public) {
+            self.remember_pass(call, true, &context);
+            return Some(Decision::Pass(context));
+        }
+        if let Recalled::Callers(callers) = recalled {
+            return Some(self.authorize(call, rule, callers));
+        }
+        let presented = Presented::find(call.headers, self.reads);
+        let evidence = match self.evidence(call, path, &presented) {
+            Ok(evidence) => evidence,
+            Err(refusal) => return Some(Decision::Refused(refusal)),
+        };
+        let mut judged = Judged::default();
+        for authenticator in &self.authenticators {
+            let outcome = authenticator.authenticate_now(&evidence)?;
+            judged.add(&**authenticator, &evidence, outcome);
+        }
+        Some(self.conclude(call, rule, &presented, judged))
+    }
+
+    /// Decides when [`decide_now`](Self::decide_now) could not.
+    pub(super) async fn decide(&self, call: Call<'_>) -> Decision {
+        let Ok(path) = MethodPath::parse(call.uri.path()) else { return Decision::NotCanonical };
+        let presented = Presented::find(call.headers, self.reads);
+        let evidence = match self.evidence(call, path, &presented) {
+            Ok(evidence) => evidence,
+            Err(refusal) => return Decision::Refused(refusal),
+        };
+        let judged = self.judge(&evidence).await;
+        self.conclude(call, self.rules.find(&path), &presented, judged)
+    }
+
+    /// Asks every authenticator, those that know it at once without waiting.
+    pub(super) async fn judge(&self, evidence: &Evidence<'_>) -> Judged {
+        let mut judged = Judged::default();
+        for authenticator in &self.authenticators {
+            let outcome = match authenticator.authenticate_now(evidence) {
+                Some(outcome) => outcome,
+                None => authenticator.authenticate(evidence).await,
+            };
+            judged.add(&**authenticator, evidence, outcome);
+        }
+        judged
+    }
+
+    fn evidence<'a>(
+        &self,
+        call: Call<'a>,
+        path: MethodPath<'a>,
+        presented: &Presented<'a>,
+    ) -> Result<Evidence<'a>, Box<Refusal>> {
+        let evidence = presented.evidence(call.peer).map_err(Refusal::malformed)?;
+        // Only tokens are bound to what they are sent to.
+        if !self.reads.authorization {
+            return Ok(evidence);
+        }
+        let of_uri = call.uri.authority().map(http::uri::Authority::as_str);
+        let of_host = || call.headers.get(http::header::HOST)?.to_str().ok();
+        Ok(match of_uri.or_else(of_host) {
+            Some(authority) => evidence.for_call(CallTarget { authority, path }),
+            None => evidence,
+        })
+    }
+
+    fn recall(&self, call: Call<'_>) -> Recalled {
+        let Some(memory) = call.memory else { return Recalled::Nothing };
+        memory.recall(&self.mark, call.uri.path(), &*self.clock, || {
+            Presented::find(call.headers, self.reads).credential().map_err(drop)
+        })
+    }
+
+    fn conclude(
+        &self,
+        call: Call<'_>,
+        rule: Option<&Arc<Rule>>,
+        presented: &Presented<'_>,
+        judged: Judged,
+    ) -> Decision {
+        // A proof is made for one call, whatever an authenticator says.
+        let lasts = self.repeatable && !presented.has_proof() && judged.lasts();
+        let callers: Callers = match judged.callers() {
+            Ok(callers) => callers.into(),
+            Err(error) => return Decision::Refused(Refusal::evidence(&error)),
+        };
+        if let (true, Some(memory), Ok(credential)) = (lasts, call.memory, presented.credential()) {
+            memory.prove(&self.mark, credential, &callers);
+        }
+        self.authorize(call, rule, callers)
+    }
+
+    fn authorize(&self, call: Call<'_>, rule: Option<&Arc<Rule>>, callers: Callers) -> Decision {
+        let denied = match rule.map(|rule| rule.authorize(&callers)) {
+            Some(Ok(permit)) => {
+                let context = AuthContext::new(permit, callers);
+                self.remember_pass(call, false, &context);
+                return Decision::Pass(context);
+            }
+            Some(Err(denied)) => denied,
+            None => crate::authorization::Denied::default(),
+        };
+        // Whoever is nobody is told the same of every method, there or not.
+        let (reason, detail) = match (callers.first(), denied.rule()) {
+            (None, _) => (Reason::CredentialsMissing, "no credential was presented"),
+            (Some(_), Some(_)) if !denied.scopes().is_empty() => {
+                (Reason::InsufficientScope, "no token has all the scopes that the rule asks for")
+            }
+            (Some(_), Some(_)) => (Reason::PolicyDenied, "the rule does not allow this caller"),
+            (Some(_), None) => (Reason::PolicyDenied, "the method has no rule"),
+        };
+        let scopes = match reason {
+            Reason::InsufficientScope => denied.scopes().to_vec(),
+            _ => Vec::new(),
+        };
+        Decision::Refused(Box::new(Refusal {
+            rule: denied.into_rule(),
+            caller: callers.first().map(|caller| caller.principal().clone()),
+            scopes,
+            ..Refusal::new(reason, detail)
+        }))
+    }
+
+    fn remember_pass(&self, call: Call<'_>, public: bool, context: &AuthContext) {
+        if let Some(memory) = call.memory {
+            memory.pass(&self.mark, call.uri.path(), public, context);
+        }
+    }
+}
+
+/// A public method's evidence is not looked at.
+fn pass_public(rule: &Arc<Rule>) -> Option<AuthContext> {
+    if rule.access != Access::Public {
+        return None;
+    }
+    rule.authorize(&[]).ok().map(|permit| AuthContext::new(permit, Arc::new([])))
+}
+
+impl Refusal {
+    pub(super) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+            rule: None,
+            caller: None,
+            scopes: Vec::new(),
+            nonce: None,
+            retry_after: None,
+        }
+    }
+
+    fn malformed(malformed: Malformed) -> Box<Self> {
+        Box::new(Self::new(Reason::CredentialsMalformed, malformed.to_string()))
+    }
+
+    pub(super) fn evidence(error: &AuthenticationError) -> Box<Self> {
+        let mut detail = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            detail.push_str(": ");
+            detail.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        Box::new(Self {
+            nonce: error.nonce().map(str::to_owned),
+            retry_after: error.retry_after(),
+            ..Self::new(error.reason(), detail)
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! What a connection remembers, so that a caller who was proven a moment ago is not proven again.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use http::HeaderValue;
+
+use super::context::AuthContext;
+use crate::authentication::{Authenticated, Carrier};
+use crate::clock::Clock;
+use crate::secret::{Secret, constant_time_eq};
+
+/// One connection's last proven credential, and the methods that it was let call.
+///
+/// The credential is kept as it was sent, for as long as the connection lives or until another
+/// one is proven over it, and wiped then. It is compared with what a call presents, all bytes, in
+/// constant time. Nobody but the connection's own peer can profit: there is no way from one
+/// connection's memory to another's.
+///
+/// A refused credential leaves no trace, so it costs its sender the verification and nobody
+/// anything else.
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// A connection's calls are decided one after the other, so that nobody waits here.
+    known: Mutex<Option<Box<Known>>>,
+}
+
+/// Tells gates apart: several may stand on one connection's way.
+#[derive(Debug, Default)]
+pub(super) struct GateMark {
+    /// Addresses of what has no size need not differ.
+    _one_byte: u8,
+}
+
+struct Known {
+    gate: Arc<GateMark>,
+    proven: Option<Proven>,
+    passes: Vec<Pass>,
+}
+
+/// A credential and whom it proved.
+struct Proven {
+    /// `None`: the connection alone proved them.
+    credential: Option<(Carrier, Secret<Vec<u8>>)>,
+    callers: Arc<[Authenticated]>,
+    /// The earliest end of all leases and of what they were granted for.
+    ends: Option<SystemTime>,
+}
+
+/// A method that was let pass before. For public methods nobody has to be proven.
+struct Pass {
+    path: Box<str>,
+    public: bool,
+    context: AuthContext,
+}
+
+/// What is remembered about a call.
+pub(super) enum Recalled {
+    /// It may pass.
+    Pass(AuthContext),
+    /// Who calls; the method is new.
+    Callers(Arc<[Authenticated]>),
+    /// Nothing.
+    Nothing,
+}
+
+/// A call's one credential, as it was sent.
+pub(super) type Credential<'a> = Option<(Carrier, &'a HeaderValue)>;
+
+impl Memory {
+    /// Longer credentials are proven for each call, so that idle connections stay small.
+    const MAX_CREDENTIAL_BYTES: usize = 4 * 1024;
+    /// Longer paths are looked up for each call, for the same reason.
+    const MAX_PATH_BYTES: usize = 128;
+    /// How many methods are remembered.
+    const MAX_PASSES: usize = 8;
+
+    /// `present` finds the call's one credential. `Err` when it is none that could be known.
+    pub(super) fn recall<'a>(
+        &self,
+        gate: &Arc<GateMark>,
+        path: &str,
+        clock: &dyn Clock,
+        present: impl FnOnce() -> Result<Credential<'a>, ()>,
+    ) -> Recalled {
+        let mut slot = self.lock();
+        let Some(known) = slot.as_deref_mut().filter(|known| Arc::ptr_eq(&known.gate, gate)) else {
+            return Recalled::Nothing;
+        };
+        let pass = known.passes.iter().find(|pass| *pass.path == *path);
+        if let Some(pass) = pass.filter(|pass| pass.public) {
+            return Recalled::Pass(pass.context.clone());
+        }
+        let Some(proven) = &known.proven else { return Recalled::Nothing };
+        match present() {
+            Ok(credential) if proven.is_by(credential) => {}
+            _ => return Recalled::Nothing,
+        }
+        if !proven.holds(clock) {
+            known.proven = None;
+            known.passes.retain(|pass| pass.public);
+            return Recalled::Nothing;
+        }
+        match pass {
+            Some(pass) => Recalled::Pass(pass.context.clone()),
+            None => Recalled::Callers(Arc::clone(&proven.callers)),
+        }
+    }
+
+    /// Remembers whom a credential proved. Each of the callers has a lease.
+    pub(super) fn prove(
+        &self,
+        gate: &Arc<GateMark>,
+        credential: Credential<'_>,
+        callers: &Arc<[Authenticated]>,
+    ) {
+        if credential.is_some_and(|(_, value)| value.len() > Self::MAX_CREDENTIAL_BYTES) {
+            return;
+        }
+        let credential =
+            credential.map(|(kind, value)| (kind, Secret::new(value.as_bytes().to_vec())));
+        let ends = callers.iter().filter_map(Authenticated::ends).min();
+        let proven = Proven { credential, callers: Arc::clone(callers), ends };
+        let mut slot = self.lock();
+        let known = Known::of(&mut slot, gate);
+        known.passes.retain(|pass| pass.public);
+        known.proven = Some(proven);
+    }
+
+    /// Remembers that a method may be called by those who are known now, or by everybody.
+    pub(super) fn pass(
+        &self,
+        gate: &Arc<GateMark>,
+        path: &str,
+        public: bool,
+        context: &AuthContext,
+    ) {
+        if path.len() > Self::MAX_PATH_BYTES {
+            return;
+        }
+        let mut slot = self.lock();
+        let known = Known::of(&mut slot, gate);
+        let same = known.proven.as_ref().is_some_and(|one| context.is_about(&one.callers));
+        if !public && !same {
+            return;
+        }
+        if known.passes.len() == Self::MAX_PASSES {
+            known.passes.remove(0);
+        }
+        known.passes.push(Pass { path: path.into(), public, context: context.clone() });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Known>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// What is known for this gate. What was known for another one is forgotten.
+    fn of<'a>(slot: &'a mut Option<Box<Self>>, gate: &Arc<GateMark>) -> &'a mut Self {
+        if slot.as_ref().is_some_and(|known| !Arc::ptr_eq(&known.gate, gate)) {
+            *slot = None;
+        }
+        slot.get_or_insert_with(|| {
+            let gate = Arc::clone(gate);
+            Box::new(Self { gate, proven: None, passes: Vec::new() })
+        })
+    }
+}
+
+impl Proven {
+    fn is_by(&self, presented: Credential<'_>) -> bool {
+        match (&self.credential, presented) {
+            (None, None) => true,
+            (Some((kind, known)), Some((carrier, value))) => {
+                *kind == carrier && constant_time_eq(known.expose(), value.as_bytes())
+            }
+            _ => false,
+        }
+    }
+
+    fn holds(&self, clock: &dyn Clock) -> bool {
+        self.ends.is_none_or(|end| clock.now() < end)
+            && self.callers.iter().all(|one| one.lease().is_some_and(|lease| lease.is_current()))
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Memory(..)")
+    }
+}
