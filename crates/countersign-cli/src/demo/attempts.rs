@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use countersign::{
-    BearerToken, CallCredentials, Channel, ChannelCredentials, ClientRequestExt, ClientTls,
-    ConnectError, connect,
+    ApiKey, BearerToken, CallCredentials, Channel, ChannelCredentials, ClientRequestExt, ClientTls,
+    ConnectError, Secret, connect,
 };
 use countersign_testkit::greeter::GreeterClient;
 use countersign_testkit::greeter::proto::{HelloRequest, ResetRequest};
@@ -131,6 +131,16 @@ pub(super) async fn make(stage: &Stage) -> Result<Vec<Attempt>, Failure> {
         with_token(&https, trusting().identity(stage.bob()), &bound).await,
     );
     row(
+        "an API key",
+        &format!("OK as {}", stage::KEY_OWNER),
+        with_api_key(&https, trusting(), &stage.api_key).await,
+    );
+    row(
+        "a revoked API key",
+        "UNAUTHENTICATED CREDENTIALS_REVOKED",
+        with_api_key(&https, trusting(), &stage.revoked_api_key).await,
+    );
+    row(
         "a client certificate",
         &format!("OK as {}", stage::CLIENT),
         tls(&https, trusting().identity(stage.bob())).await,
@@ -165,6 +175,16 @@ async fn with_token(target: &str, tls: ClientTls, token: &str) -> Outcome {
             connecting(connect(target, credentials).await).await
         }
         Err(outcome) => outcome,
+    }
+}
+
+async fn with_api_key(target: &str, tls: ClientTls, key: &Secret<String>) -> Outcome {
+    match ApiKey::new(key.clone()) {
+        Ok(key) => {
+            let credentials = ChannelCredentials::tls(tls).with_call_credentials(key);
+            connecting(connect(target, credentials).await).await
+        }
+        Err(error) => Outcome { seen: "no key".to_owned(), why: error.to_string() },
     }
 }
 
