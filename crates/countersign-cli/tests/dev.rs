@@ -94,9 +94,44 @@ fn a_new_directory_gets_all_that_is_needed_and_keys_are_their_owners() {
         let pem = format!(".countersign/{name}.pem");
         place.ok(&["pki", "inspect", &pem, "--as", name, "--lint"]);
     }
-    let policy: Value =
-        serde_json::from_str(&place.read(".countersign/policy.json")).expect("JSON");
-    assert_eq!(policy["allow_rules"][1]["source"]["principals"], json!(["*"]));
+}
+
+#[test]
+fn the_sample_policy_lets_those_of_development_greet_and_nobody_reset() {
+    let place = Place::with_issuer();
+    let policy = place.read(".countersign/policy.json");
+    let token = |issuer: &str| {
+        let claims = json!({"iss": issuer, "sub": "alice"});
+        json!({"callers": [{"name": "alice", "authenticator": "jwt", "claims": claims}]})
+    };
+    let certificate =
+        |uri: &str| json!({"peer": {"transport": "tls", "certificate": {"uri_sans": [uri]}}});
+    let greet = "/countersign.demo.v1.Greeter/SayHello";
+    let reset = "/countersign.demo.v1.Greeter/Reset";
+    let rows = [
+        (greet, token(&place.issuer()), "allow"),
+        (greet, token("https://evil.example"), "deny"),
+        (greet, certificate("spiffe://dev.example/client"), "allow"),
+        (greet, certificate("spiffe://evil.example/client"), "deny"),
+        (greet, json!({}), "deny"),
+        ("/grpc.health.v1.Health/Check", json!({}), "allow"),
+        (reset, token(&place.issuer()), "deny"),
+    ];
+    let lines: String = rows
+        .iter()
+        .map(|(path, request, _)| {
+            let mut request = request.clone();
+            request["path"] = json!(path);
+            format!("{}\n", json!({"policy_text": policy, "request": request}))
+        })
+        .collect();
+    let run = place.feed(&["conformance", "policy"], lines.as_bytes());
+    for ((path, request, decision), line) in rows.iter().zip(run.stdout.lines()) {
+        let verdict: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(verdict["decision"], *decision, "{path} {request}: {verdict}");
+        assert_eq!(verdict["error"], Value::Null, "{verdict}");
+    }
+    assert_eq!(run.stdout.lines().count(), rows.len());
 }
 
 #[test]

@@ -60,6 +60,17 @@ fn a_minted_token_is_accepted_and_says_that_it_is_for_development() {
     assert!(!run.stdout.contains('\u{1b}'), "{}", run.stdout);
 }
 
+/// Name, token and flags; then the check that fails, its reason, and a fact with its value.
+type Row = (
+    &'static str,
+    String,
+    &'static [&'static str],
+    &'static str,
+    &'static str,
+    &'static str,
+    Value,
+);
+
 #[test]
 fn a_refused_token_is_told_the_check_and_both_values() {
     let place = Place::with_issuer();
@@ -76,7 +87,7 @@ fn a_refused_token_is_told_the_check_and_both_values() {
         format!("{signed}.{other}{}", &signature[1..])
     };
     let cnf = r#"cnf={"jkt":"x"}"#;
-    let rows: [(&str, String, &[&'static str], &str, &str, &str, Value); 14] = [
+    let rows: [Row; 14] = [
         (
             "no token",
             "abc".into(),

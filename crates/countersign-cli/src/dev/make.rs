@@ -18,6 +18,9 @@ pub(super) struct Made {
     pub(super) is_client_new: bool,
 }
 
+/// What the names in client certificates begin with.
+const CLIENTS: &str = "spiffe://dev.example";
+
 /// For whom tokens are.
 const AUDIENCE: &str = "dev";
 
@@ -33,7 +36,7 @@ pub(super) fn everything(
     let mut files = vec![ca_file];
     for leaf in [
         ("server", &["localhost", "127.0.0.1", "::1"][..]),
-        ("client", &["spiffe://dev.example/client"]),
+        ("client", &[&format!("{CLIENTS}/client")]),
     ] {
         files.push(development::leaf(dir, &ca, leaf, force, now, output)?);
     }
@@ -54,7 +57,7 @@ pub(super) fn everything(
     files.push(client);
 
     files.push(file(&dir.join("auth.toml"), PUBLIC, force, || Ok(auth(issuer).into_bytes()))?);
-    files.push(file(&dir.join("policy.json"), PUBLIC, force, || Ok(POLICY.into()))?);
+    files.push(file(&dir.join("policy.json"), PUBLIC, force, || Ok(policy(issuer).into_bytes()))?);
     Ok(Made {
         files,
         audience: store.facts()?.audience,
@@ -119,19 +122,30 @@ jwks_file = "issuer/jwks.json"
     )
 }
 
-/// The sample policy, in the format of gRFC A43: who is not allowed by a rule is denied.
-const POLICY: &str = r#"{
-  "name": "dev",
-  "deny_rules": [
-    { "name": "nobody-resets", "request": { "paths": ["/countersign.demo.v1.Greeter/Reset"] } }
-  ],
-  "allow_rules": [
-    { "name": "health-is-public", "request": { "paths": ["/grpc.health.v1.Health/*"] } },
-    {
-      "name": "callers-greet",
-      "source": { "principals": ["*"] },
-      "request": { "paths": ["/countersign.demo.v1.Greeter/*"] }
-    }
-  ]
+/// The sample policy, in the format of gRFC A43 and with what it lacks under `countersign`. Who is
+/// not allowed by a rule is denied.
+fn policy(issuer: &str) -> String {
+    let policy = json!({
+        "name": "dev",
+        "deny_rules": [
+            {
+                "name": "nobody-resets",
+                "request": { "paths": ["/countersign.demo.v1.Greeter/Reset"] },
+            },
+        ],
+        "allow_rules": [
+            { "name": "health-is-public", "request": { "paths": ["/grpc.health.v1.Health/*"] } },
+            {
+                "name": "certificates-greet",
+                "source": { "principals": [format!("{CLIENTS}/*")] },
+                "request": { "paths": ["/countersign.demo.v1.Greeter/*"] },
+            },
+            {
+                "name": "tokens-greet",
+                "source": { "countersign": { "tokens": [{ "issuers": [issuer] }] } },
+                "request": { "paths": ["/countersign.demo.v1.Greeter/*"] },
+            },
+        ],
+    });
+    format!("{policy:#}\n")
 }
-"#;
