@@ -64,11 +64,17 @@ impl VerifiedTokens {
     pub(super) fn verify_once(
         &self,
         digest: &Digest,
+        now: SystemTime,
         verify: impl FnOnce() -> Result<Proven, TokenError>,
         forged_for: impl FnOnce() -> Lease,
     ) -> Result<Arc<Proven>, TokenError> {
         let flight = self.flights.join(digest);
         let result = flight.get_or_init(|| {
+            // Another flight may have landed since the caller looked.
+            if let Some(known) = self.find(digest, now) {
+                self.flights.leave(digest);
+                return known;
+            }
             let result = verify().map(Arc::new);
             match &result {
                 Ok(proven) => {

@@ -192,7 +192,7 @@ impl Verifier {
             }
         };
         let verify = || self.verify(&token, trusted, algorithm, &key, times, now);
-        Ok(Judged::Done(self.tokens.verify_once(digest, verify, forged_for)))
+        Ok(Judged::Done(self.tokens.verify_once(digest, now, verify, forged_for)))
     }
 
     fn issuer_of(&self, token: &Token<'_>) -> Result<&Trusted, TokenError> {

@@ -147,11 +147,10 @@ async fn a_file_is_read_again_when_it_is_another_one() {
             None => fs::remove_file(&path).expect("removed"),
         }
         next_reading().await;
-        let is_told = match (broken, keys.last_error().as_deref()) {
-            (Some(_), Some(KeysError::NotKeys { .. })) => true,
-            (None, Some(KeysError::File { .. })) => true,
-            _ => false,
-        };
+        let is_told = matches!(
+            (broken, keys.last_error().as_deref()),
+            (Some(_), Some(KeysError::NotKeys { .. })) | (None, Some(KeysError::File { .. }))
+        );
         assert!(is_told, "{broken:?}: {:?}", keys.last_error());
         assert_eq!(count(&keys), 2);
     }
