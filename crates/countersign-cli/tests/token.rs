@@ -261,6 +261,43 @@ fn an_issuer_out_of_reach_is_no_verdict() {
 }
 
 #[test]
+fn svids_are_verified_by_the_bundle_of_their_trust_domain() {
+    let place = Place::with_issuer();
+    let mut bundle: Value =
+        serde_json::from_str(&place.read(".countersign/issuer/jwks.json")).expect("JSON");
+    bundle["keys"][0]["use"] = json!("jwt-svid");
+    place.write("bundle.json", bundle.to_string());
+    place.write(
+        "svid.toml",
+        "[[issuer]]\ntrust_domain = \"dev.example\"\naudience = \"dev\"\njwks_file = \"bundle.json\"\n",
+    );
+    let svid = |subject: &str, kind: &str| place.mint(&["--sub", subject, "--typ", kind]);
+    let right = svid("spiffe://dev.example/web", "JWT");
+    let by_flags = |domain: &str| {
+        let args = ["--trust-domain", domain, "--audience", "dev", "--jwks", "bundle.json"];
+        verify(&place, &right, &[&args[..], &["--json"]].concat())
+    };
+    assert_eq!(by_flags("dev.example").code, 0);
+    assert_eq!(by_flags("prod.example").json()["check"], "iss");
+    let by_file = |token: &str| verify(&place, token, &["--config", "svid.toml", "--json"]);
+    assert_eq!(by_file(&right).code, 0);
+    for (token, check) in [
+        (svid("spiffe://prod.example/web", "JWT"), "iss"),
+        (svid("alice", "JWT"), "iss"),
+        (svid("spiffe://dev.example/web", "at+jwt"), "typ"),
+    ] {
+        let run = by_file(&token);
+        assert_eq!((run.code, &run.json()["check"]), (6, &json!(check)), "{}", run.stdout);
+    }
+    // The same keys for another use are none of the trust domain's.
+    let args = ["--trust-domain", "dev.example", "--audience", "dev", "--jwks"];
+    let jwks = ".countersign/issuer/jwks.json";
+    let run = verify(&place, &right, &[&args[..], &[jwks, "--json"]].concat());
+    assert_eq!(run.code, 3, "{} {}", run.stdout, run.stderr);
+    assert!(run.stderr.contains("can be used"), "{}", run.stderr);
+}
+
+#[test]
 fn a_configuration_is_read_in_full_and_told_by_line() {
     let place = Place::with_issuer();
     let token = place.mint(&[]);
