@@ -1,8 +1,12 @@
 //! The program `countersign`.
 
+mod config;
 mod conformance;
 mod demo;
+mod dev;
 mod exit;
+mod interrupt;
+mod issuer;
 mod key;
 mod output;
 mod pki;
@@ -29,10 +33,11 @@ enum Verb {
     CanI(policy::CanIArgs),
     Conformance(conformance::ConformanceArgs),
     Demo(demo::DemoArgs),
+    Dev(dev::DevArgs),
     Key(key::KeyArgs),
     Pki(pki::PkiArgs),
-    Token(token::TokenArgs),
     Policy(policy::PolicyArgs),
+    Token(token::TokenArgs),
 }
 
 fn main() -> ExitCode {
@@ -46,10 +51,11 @@ fn run(cli: Cli) -> ExitCode {
         Verb::CanI(args) => policy::can_i(&args, SystemTime::now(), &mut output),
         Verb::Conformance(args) => conformance::run(&args),
         Verb::Demo(args) => demo::run(&args, &mut output),
+        Verb::Dev(args) => dev::run(&args, SystemTime::now(), &mut output),
         Verb::Key(args) => key::run(&args, &mut output),
         Verb::Pki(args) => pki::run(&args, SystemTime::now(), &mut output),
-        Verb::Token(args) => token::run(&args, SystemTime::now(), &mut output),
         Verb::Policy(args) => policy::run(&args, SystemTime::now(), &mut output),
+        Verb::Token(args) => token::run(&args, SystemTime::now(), &mut output),
     };
     let code = done.unwrap_or_else(|failure| {
         output.failure(&failure);

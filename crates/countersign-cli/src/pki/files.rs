@@ -14,7 +14,7 @@ use crate::output::Failure;
 pub(crate) const PRIVATE: u32 = 0o600;
 
 /// The mode of a certificate's file, before the umask.
-pub(super) const PUBLIC: u32 = 0o644;
+pub(crate) const PUBLIC: u32 = 0o644;
 
 /// The mode of a directory that holds keys.
 #[cfg(unix)]
@@ -149,7 +149,7 @@ pub(crate) fn exposed_mode(_: &Path) -> Option<u32> {
 }
 
 /// `name.pem` and `name.key`: in `dir` for a bare name, where it points to for a path.
-pub(super) fn pair(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+pub(crate) fn pair(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
     let name = name.strip_suffix(".pem").unwrap_or(name);
     let base =
         if name.contains(std::path::is_separator) { PathBuf::from(name) } else { dir.join(name) };

@@ -45,7 +45,7 @@ fn date_time(time: SystemTime) -> OffsetDateTime {
 }
 
 /// A length of time in its largest fitting unit, rounded down: `6 days`, `23 hours`, `1 minute`.
-pub(super) fn duration(duration: Duration) -> String {
+pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (count, unit) = match seconds {
         DAY.. => (seconds / DAY, "day"),
@@ -58,12 +58,12 @@ pub(super) fn duration(duration: Duration) -> String {
 }
 
 /// `9f:2c:…`, every byte.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
 }
 
 /// The first four bytes of a fingerprint, enough to tell two apart by eye.
-pub(super) fn short_hex(bytes: &[u8]) -> String {
+pub(crate) fn short_hex(bytes: &[u8]) -> String {
     if bytes.len() > 4 { format!("{}:…", hex(&bytes[..4])) } else { hex(bytes) }
 }
 
@@ -90,7 +90,7 @@ fn is_deceptive(c: char) -> bool {
 }
 
 /// Rows of cells in columns, two blanks apart. The last column is as wide as it likes.
-pub(super) fn table(rows: &[[&str; 3]]) -> String {
+pub(crate) fn table(rows: &[[&str; 3]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let (first, second) = (width(0).unwrap_or(0), width(1).unwrap_or(0));
     rows.iter()
