@@ -51,13 +51,11 @@ impl Lease {
             && self.both.as_ref().is_none_or(|both| both.0.is_current() && both.1.is_current())
     }
 
-    /// Whether anything but time could end it.
-    pub(crate) fn may_be_withdrawn(&self) -> bool {
-        self.granted.is_some()
-            || self
-                .both
-                .as_ref()
-                .is_some_and(|it| it.0.may_be_withdrawn() || it.1.may_be_withdrawn())
+    /// Whether anything could end it.
+    pub(crate) fn may_end(&self) -> bool {
+        self.until.is_some()
+            || self.granted.is_some()
+            || self.both.as_ref().is_some_and(|it| it.0.may_end() || it.1.may_end())
     }
 
     /// When it ends by itself.
@@ -116,7 +114,7 @@ mod tests {
             first.and(Lease::unlimited().within(&two, two.now()))
         };
         assert_eq!(both().ends_at(), Some(later));
-        assert!(both().may_be_withdrawn() && both().holds(now) && !both().holds(later));
+        assert!(both().may_end() && both().holds(now) && !both().holds(later));
         for generation in [&one, &two] {
             let lease = both();
             generation.advance();
