@@ -97,7 +97,7 @@ impl GateBuilder {
     /// Whether requests carry tonic's own connection info too, for its `remote_addr()`,
     /// `local_addr()` and `peer_certs()`. Default: `true`.
     ///
-    /// It costs two allocations for each call, and two more over a connection with a client
+    /// It costs one allocation for each call, and three over a connection with a client
     /// certificate. Handlers that ask
     /// [`peer_identity()`](super::ServerRequestExt::peer_identity) instead have no use for it.
     pub fn tonic_connection_info(mut self, wanted: bool) -> Self {
