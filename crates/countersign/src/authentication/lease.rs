@@ -59,9 +59,9 @@ impl Lease {
         granted.all(|(generation, seen)| generation.now() == *seen)
     }
 
-    /// Whether anything but time could end it.
-    pub(crate) fn may_be_withdrawn(&self) -> bool {
-        self.granted.is_some()
+    /// Whether anything could end it.
+    pub(crate) fn may_end(&self) -> bool {
+        self.until.is_some() || self.granted.is_some()
     }
 
     /// When it ends by itself.
@@ -120,7 +120,7 @@ mod tests {
             first.and(Lease::unlimited().within(&two, two.now()))
         };
         assert_eq!(both().ends_at(), Some(later));
-        assert!(both().may_be_withdrawn() && both().holds(now) && !both().holds(later));
+        assert!(both().may_end() && both().holds(now) && !both().holds(later));
         for generation in [&one, &two] {
             let lease = both();
             generation.advance();

@@ -288,6 +288,34 @@ async fn a_stream_goes_on_while_its_credential_is_still_good_and_ends_when_it_is
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_whose_lease_is_over_is_looked_at_again_and_not_all_the_time() {
+    let hour = Duration::from_secs(3_600);
+    for (name, refuses) in [("revoked", Some(Reason::CredentialsRevoked)), ("good", None)] {
+        // The lease is as good as over whenever it is granted anew.
+        let script = Script { lease: Some(Lease::until(after(60))), ..Script::default() };
+        let authenticator = Scripted::new(script.clone()).shared();
+        let gate = builder(&authenticator).clock(RuntimeClock::new()).build().expect("a gate");
+        let (mut response, _request, _frames) = open(&gate, &Handler::default()).await;
+        authenticator.now_says(Script { refuses, ..script });
+        let began = tokio::time::Instant::now();
+        let ended = tokio::time::timeout(hour, response.frame()).await;
+        match refuses {
+            Some(_) => {
+                let frame = ended.expect("it ends").expect("a frame").expect("no error");
+                assert!(frame.is_trailers(), "{name}");
+                let lasted = began.elapsed().as_secs();
+                assert!((60..91).contains(&lasted), "{name}: {lasted}");
+                assert_eq!(authenticator.asked(), 2, "{name}");
+            }
+            None => {
+                ended.expect_err("goes on");
+                assert!((60..130).contains(&authenticator.asked()), "{}", authenticator.asked());
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_ends_when_nobody_can_tell_for_too_long() {
     let authenticator = Scripted::new(leased(true)).shared();
     let gate = builder(&authenticator).clock(RuntimeClock::new()).build().expect("a gate");
@@ -311,6 +339,8 @@ async fn a_look_that_is_dropped_half_way_is_taken_over_by_the_other_direction() 
     let authenticator = Scripted::new(leased(true)).waiting().shared();
     let gate = builder(&authenticator).clock(RuntimeClock::new()).build().expect("a gate");
     let (mut response, request, _frames) = open(&gate, &Handler::default()).await;
+    // Not before it has gone on for a while.
+    tokio::time::advance(Duration::from_secs(30)).await;
     authenticator.now_says(Script { refuses: Some(Reason::CredentialsRevoked), ..leased(true) });
     authenticator.generation.advance();
     let mut request = Box::pin(request);

@@ -97,7 +97,7 @@ impl GateBuilder {
     /// Whether requests carry tonic's own connection info too, for its `remote_addr()`,
     /// `local_addr()` and `peer_certs()`. Default: `true`.
     ///
-    /// It costs two allocations for each call, and two more over a connection with a client
+    /// It costs one allocation for each call, and three over a connection with a client
     /// certificate. Handlers that ask
     /// [`peer_identity()`](super::ServerRequestExt::peer_identity) instead have no use for it.
     pub fn tonic_connection_info(mut self, wanted: bool) -> Self {
@@ -119,8 +119,8 @@ impl GateBuilder {
     /// was set forward beyond its end. Default: 30 s; between 100 ms and an hour.
     ///
     /// What an authenticator granted a [lease](crate::authentication::Lease) for is looked at
-    /// again when the lease's generation has advanced, with the credential that the call came
-    /// with. Where nobody can tell ten times in a row, the stream ends.
+    /// again when the lease has ended or was ended, with the credential that the call came with,
+    /// and no more often than this. Where nobody can tell ten times in a row, the stream ends.
     pub fn recheck_streams_every(mut self, interval: Duration) -> Self {
         self.recheck_every = interval;
         self

@@ -5,7 +5,7 @@ use tonic::Status;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::authentication::Authenticated;
+use crate::authentication::{Authenticated, Lease};
 use crate::authorization::Permit;
 use crate::identity::{PeerIdentity, Principal};
 use crate::transport::server::{ConnectionInfo, connection_info};
@@ -29,8 +29,7 @@ struct Inner {
 impl AuthContext {
     pub(super) fn new(permit: Permit, callers: Arc<[Authenticated]>) -> Self {
         let may_end = callers.iter().any(|caller| {
-            let withdrawn = caller.lease().is_some_and(|lease| lease.may_be_withdrawn());
-            caller.expires_at().is_some() || withdrawn
+            caller.expires_at().is_some() || caller.lease().is_some_and(Lease::may_end)
         });
         Self { inner: Arc::new(Inner { permit, callers, may_end }) }
     }

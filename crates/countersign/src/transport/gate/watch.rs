@@ -14,7 +14,7 @@ use super::context::AuthContext;
 use super::decision::{Call, Refusal};
 use super::denial::DecisionId;
 use super::layer::Inner;
-use crate::authentication::{Authenticated, Carrier, Presented, Reason};
+use crate::authentication::{Authenticated, Carrier, Lease, Presented, Reason};
 use crate::authorization::{InvalidPattern, Pattern};
 use crate::identity::{MethodPath, PeerIdentity};
 
@@ -57,7 +57,8 @@ impl Watching {
 
     /// The closest pattern's; among equals the strictest.
     fn mode(&self, path: &str) -> StreamExpiry {
-        let Ok(path) = MethodPath::parse(path) else { return StreamExpiry::Terminate };
+        let parsed = (!self.modes.is_empty()).then(|| MethodPath::parse(path).ok()).flatten();
+        let Some(path) = parsed else { return StreamExpiry::Terminate };
         let strictness = |mode| match mode {
             StreamExpiry::Terminate => 2,
             StreamExpiry::Warn => 1,
@@ -91,8 +92,11 @@ struct State {
     over: Option<Arc<Over>>,
     /// Somebody looks at the credential again.
     checking: bool,
-    /// Not to be looked at before, and how often nobody could tell.
-    doubt: Option<(Instant, u32)>,
+    /// The credential is not looked at again before, whatever an authenticator makes of leases:
+    /// most calls are over by then.
+    not_before: Instant,
+    /// How often in a row nobody could tell.
+    doubts: u32,
     wakers: [Option<Waker>; 2],
 }
 
@@ -139,7 +143,7 @@ impl Watch {
             return None;
         }
         let callers = Arc::clone(context.shared_callers());
-        let credential = may_be_withdrawn(&callers)
+        let credential = may_end(&callers)
             .then(|| Presented::find(call.headers, gate.reads).credential().ok().flatten())
             .flatten()
             .map(|(carrier, value)| (carrier, value.clone()));
@@ -149,7 +153,8 @@ impl Watch {
             warns: mode == StreamExpiry::Warn,
             over: None,
             checking: false,
-            doubt: None,
+            not_before: Instant::now() + gate.watching.every,
+            doubts: 0,
             wakers: [None, None],
         };
         let watched = Arc::new(Watched {
@@ -217,7 +222,7 @@ impl Drop for Watch {
 enum Look {
     Holds,
     Over(Arc<Over>),
-    /// What proved the caller has changed.
+    /// What proved the caller has to be looked at again.
     Doubtful,
 }
 
@@ -231,7 +236,8 @@ impl Watched {
         if let Some(over) = &state.over {
             return Look::Over(Arc::clone(over));
         }
-        if state.ends.is_some_and(|end| self.gate.clock.now() >= end) {
+        let now = self.gate.clock.now();
+        if state.ends.is_some_and(|end| now >= end) {
             if !state.warns {
                 let detail = "the credential of a call that goes on has ended";
                 let refusal = Refusal::new(Reason::TokenExpired, detail);
@@ -240,12 +246,10 @@ impl Watched {
             state.ends = None;
             self.warn();
         }
-        if state.callers.iter().all(is_current) {
-            return Look::Holds;
-        }
-        match state.doubt {
-            Some((not_before, _)) if Instant::now() < not_before => Look::Holds,
-            _ => Look::Doubtful,
+        let holds = |one: &Authenticated| one.lease().is_none_or(|lease| lease.holds(now));
+        match state.callers.iter().all(holds) || Instant::now() < state.not_before {
+            true => Look::Holds,
+            false => Look::Doubtful,
         }
     }
 
@@ -257,20 +261,19 @@ impl Watched {
     fn conclude(&self, verdict: Result<Arc<[Authenticated]>, Box<Refusal>>) {
         let mut state = self.lock();
         state.checking = false;
+        state.not_before = Instant::now() + self.gate.watching.every;
         match verdict {
             Ok(callers) => {
                 if state.ends.is_some() || !state.warns {
                     state.ends = end_of(&callers);
                 }
                 state.callers = callers;
-                state.doubt = None;
+                state.doubts = 0;
             }
             Err(refusal) => {
-                let doubts = 1 + state.doubt.map_or(0, |(_, doubts)| doubts);
+                state.doubts += 1;
                 let unknown = refusal.reason == Reason::VerifierUnavailable;
-                if unknown && doubts <= Watch::MAX_DOUBT {
-                    state.doubt = Some((Instant::now() + self.gate.watching.every, doubts));
-                } else {
+                if !unknown || state.doubts > Watch::MAX_DOUBT {
                     self.end(&mut state, refusal);
                 }
             }
@@ -324,12 +327,8 @@ impl State {
     }
 }
 
-fn is_current(caller: &Authenticated) -> bool {
-    caller.lease().is_none_or(|lease| lease.is_current())
-}
-
-fn may_be_withdrawn(callers: &[Authenticated]) -> bool {
-    callers.iter().any(|caller| caller.lease().is_some_and(|lease| lease.may_be_withdrawn()))
+fn may_end(callers: &[Authenticated]) -> bool {
+    callers.iter().any(|caller| caller.lease().is_some_and(Lease::may_end))
 }
 
 fn end_of(callers: &[Authenticated]) -> Option<SystemTime> {
