@@ -3,6 +3,7 @@
 mod conformance;
 mod demo;
 mod exit;
+mod key;
 mod output;
 mod pki;
 mod policy;
@@ -27,6 +28,7 @@ struct Cli {
 enum Verb {
     Conformance(conformance::ConformanceArgs),
     Demo(demo::DemoArgs),
+    Key(key::KeyArgs),
     Pki(pki::PkiArgs),
     Token(token::TokenArgs),
 }
@@ -41,6 +43,7 @@ fn run(cli: Cli) -> ExitCode {
     let done = match cli.verb {
         Verb::Conformance(args) => conformance::run(&args),
         Verb::Demo(args) => demo::run(&args, &mut output),
+        Verb::Key(args) => key::run(&args, &mut output),
         Verb::Pki(args) => pki::run(&args, SystemTime::now(), &mut output),
         Verb::Token(args) => token::run(&args, SystemTime::now(), &mut output),
     };

@@ -302,6 +302,53 @@ async fn a_client_certificate_is_shown_where_one_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_server_that_speaks_http_2_alone_is_told_apart() {
+    let ca = CertificateAuthority::new("test CA");
+    let mut config = server_config(&ca.server(&["localhost"]), None);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let server = Server::tls(Script::Say(answer("{}")), config).await;
+    let client = HttpsClient::new(trusting(&ca));
+    let error = fetch(&client, &server.https()).await.expect_err("refused");
+    assert_eq!(tls_failure(&error), Some(TlsFailureKind::NoApplicationProtocol), "{error:?}");
+    let told = error.source().expect("a cause").to_string();
+    assert!(told.contains("http/1.1"), "{told}");
+
+    // One that knows nothing of ALPN speaks what it always did.
+    let mut config = server_config(&ca.server(&["localhost"]), None);
+    config.alpn_protocols.clear();
+    let server = Server::tls(Script::Say(answer("some keys")), config).await;
+    assert_eq!(fetch(&client, &server.https()).await.expect("an answer").body(), "some keys");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rotated_roots_count_a_minute_later_and_broken_ones_never() {
+    let time = StoppedTime::hold();
+    let (old, new) = (CertificateAuthority::new("old CA"), CertificateAuthority::new("new CA"));
+    let server = |ca: &CertificateAuthority| {
+        let config = server_config(&ca.server(&["localhost"]), None);
+        Server::tls(Script::Say(answer("{}")), config)
+    };
+    let (old_server, new_server) = (server(&old).await, server(&new).await);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ca.pem");
+    std::fs::write(&path, old.certificate_pem()).expect("written");
+    let roots = RootCertificates::from_pem_file(&path);
+    let client = HttpsClient::new(ClientTls::only_roots(roots));
+    fetch(&client, &old_server.https()).await.expect("an answer");
+    assert!(fetch(&client, &new_server.https()).await.is_err());
+
+    std::fs::write(&path, new.certificate_pem()).expect("written");
+    assert!(fetch(&client, &new_server.https()).await.is_err(), "not read again so soon");
+    time.advance(Duration::from_secs(60)).await;
+    fetch(&client, &new_server.https()).await.expect("an answer");
+    assert!(fetch(&client, &old_server.https()).await.is_err());
+
+    std::fs::write(&path, "").expect("written");
+    time.advance(Duration::from_secs(60)).await;
+    fetch(&client, &new_server.https()).await.expect("the last good roots stay");
+}
+
+#[tokio::test]
 async fn settings_that_cannot_be_used_are_found_without_a_connection() {
     let server = Server::plain(Script::HangUp).await;
     let client = plain_client();

@@ -156,7 +156,14 @@ impl Settings {
         };
         let now = time(self.now)?;
         let mut builder = Jwt::builder().clock(At(now));
-        for (issuer, profile) in self.issuers(profile) {
+        let issuers = self.issuers(profile);
+        if issuers.is_empty() {
+            return Err(Refused {
+                reason: Reason::TokenInvalid,
+                error: Some("no provider has a key that can be used".to_owned()),
+            });
+        }
+        for (issuer, profile) in issuers {
             let mut issuer = issuer.audience(audience);
             for audience in more {
                 issuer = issuer.audience(audience);
@@ -166,25 +173,22 @@ impl Settings {
         builder.build().map_err(|error| Refused::case(error.to_string()))
     }
 
+    /// An issuer without a key that can be used is one that nobody knows.
     fn issuers(&self, profile: Profile) -> Vec<(IssuerWithoutAudience, Profile)> {
+        let usable = |keys: KeySet| (!keys.is_empty()).then(|| KeySource::given(keys));
         if profile == Profile::JwtSvid {
-            // What is no bundle has no keys.
-            let bundle = |bundle: &RawValue| {
-                KeySource::given(KeySet::from_spiffe_bundle(bundle.get()).unwrap_or_default())
-            };
             let trusted = |(domain, keys): (&String, &Box<RawValue>)| {
-                (Jwt::trust_domain(domain, bundle(keys)), Profile::JwtSvid)
+                let bundle = usable(KeySet::from_spiffe_bundle(keys.get()).unwrap_or_default())?;
+                Some((Jwt::trust_domain(domain, bundle), Profile::JwtSvid))
             };
-            return self.bundles.iter().flatten().map(trusted).collect();
+            return self.bundles.iter().flatten().filter_map(trusted).collect();
         }
-        let keys = |one: &Provider| {
-            KeySource::given(
-                KeySet::from_json(one.jwks.as_deref().map_or("", RawValue::get))
-                    .unwrap_or_default(),
-            )
+        let trusted = |one: &Provider| {
+            let text = one.jwks.as_deref().map_or("", RawValue::get);
+            let keys = usable(KeySet::from_json(text).unwrap_or_default())?;
+            Some((Jwt::issuer(&one.issuer).keys(keys), profile))
         };
-        let trusted = |one: &Provider| (Jwt::issuer(&one.issuer).keys(keys(one)), profile);
-        self.providers.iter().flatten().map(trusted).collect()
+        self.providers.iter().flatten().filter_map(trusted).collect()
     }
 
     fn complete(&self, mut issuer: Issuer, profile: Profile) -> Result<Issuer, Refused> {

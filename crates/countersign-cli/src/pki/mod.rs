@@ -1,14 +1,14 @@
 //! `countersign pki`: certificates for development, and a look into any others.
 
 mod facts;
-mod files;
+pub(crate) mod files;
 mod init;
 mod inspect;
 mod issue;
 mod lint;
 mod name;
 mod store;
-mod text;
+pub(crate) mod text;
 
 use std::time::{Duration, SystemTime};
 

@@ -9,7 +9,7 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 /// `2026-11-29 11:20 UTC`
-pub(super) fn time(time: SystemTime) -> String {
+pub(crate) fn time(time: SystemTime) -> String {
     let time = date_time(time);
     format!(
         "{:04}-{:02}-{:02} {:02}:{:02} UTC",
@@ -22,7 +22,7 @@ pub(super) fn time(time: SystemTime) -> String {
 }
 
 /// `2026-11-29T11:20:07Z` (RFC 3339)
-pub(super) fn timestamp(time: SystemTime) -> String {
+pub(crate) fn timestamp(time: SystemTime) -> String {
     let time = date_time(time);
     format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
@@ -69,7 +69,7 @@ pub(super) fn short_hex(bytes: &[u8]) -> String {
 
 /// Text that somebody else wrote, safe to show: what moves the cursor, turns the direction of
 /// writing or takes no space is shown as an escape.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if is_deceptive(c) {

@@ -105,7 +105,6 @@ impl TokenMint {
     }
 
     /// A token that is built step by step, to be wrong in one place.
-    #[must_use]
     pub fn token(&self, claims: &Value) -> Mint {
         Mint::new(claims, self.current())
     }

@@ -64,7 +64,8 @@ impl TestIssuer {
         format!("http://{}{}", self.address, self.jwks_path())
     }
 
-    /// The path of its keys, for [`requests`](Self::requests) and [`behave`](Self::behave).
+    /// The path of its keys, for [`requests`](Self::requests) and
+    /// [`misbehave_at`](Self::misbehave_at).
     #[must_use]
     pub fn jwks_path(&self) -> String {
         format!("{}/jwks", path_of(self.shared.state().mint.issuer()))

@@ -35,7 +35,7 @@ impl Url {
         &self.authority
     }
 
-    pub(super) fn is_tls(&self) -> bool {
+    pub(crate) fn is_tls(&self) -> bool {
         self.is_tls
     }
 
@@ -48,7 +48,7 @@ impl Url {
         self.is_tls || address.ip().to_canonical().is_loopback()
     }
 
-    pub(super) fn refused(&self) -> FetchError {
+    pub(crate) fn refused(&self) -> FetchError {
         FetchError::Url { url: self.to_string() }
     }
 }

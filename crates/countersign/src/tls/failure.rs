@@ -9,8 +9,8 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_cert::Certificate;
 use x509_cert::der::{DateTime, Decode};
 
-use super::HandshakeResult;
 use super::certificate::peer_certificate;
+use super::{Alpn, HandshakeResult};
 use crate::identity::PeerCertificate;
 
 /// Why a TLS handshake failed.
@@ -130,12 +130,18 @@ impl TlsFailure {
         )
     }
 
-    pub(super) fn server_without_alpn() -> Self {
-        Self::new(
-            TlsFailureKind::NoApplicationProtocol,
-            "the server agreed to no application protocol; gRPC needs `h2` by ALPN",
-            "a TLS-terminating proxy in the middle is the usual cause: let it offer h2",
-        )
+    pub(super) fn server_without_alpn(alpn: Alpn) -> Self {
+        let (sentence, help) = match alpn {
+            Alpn::Required | Alpn::Optional => (
+                "the server agreed to no application protocol; gRPC needs `h2` by ALPN",
+                "a TLS-terminating proxy in the middle is the usual cause: let it offer h2",
+            ),
+            Alpn::Http1 => (
+                "the server agreed to another application protocol than `http/1.1`",
+                "let it offer http/1.1 by ALPN",
+            ),
+        };
+        Self::new(TlsFailureKind::NoApplicationProtocol, sentence, help)
     }
 
     pub(crate) fn client_without_alpn() -> Self {
@@ -180,6 +186,7 @@ pub(super) struct ClientContext<'a> {
     pub(super) chain_refused: bool,
     pub(super) asked_for_certificate: bool,
     pub(super) has_identity: bool,
+    pub(super) alpn: Alpn,
     pub(super) trusted: &'a str,
     pub(super) now: SystemTime,
 }
@@ -188,6 +195,7 @@ pub(super) fn explain_to_client(error: &io::Error, context: &ClientContext<'_>) 
     match tls_error(error) {
         Some(Error::InvalidCertificate(fault)) => server_certificate(fault, context),
         Some(Error::AlertReceived(alert)) => alert_to_client(*alert, context),
+        Some(Error::NoApplicationProtocol) => TlsFailure::server_without_alpn(context.alpn),
         Some(other) => either_side(other, "server"),
         None => broken_off(error, "server"),
     }
@@ -276,12 +284,7 @@ fn either_side(error: &Error, peer: &str) -> TlsFailure {
                 _ => "let the client use TLS",
             },
         ),
-        Error::NoApplicationProtocol => {
-            return match peer {
-                "server" => TlsFailure::server_without_alpn(),
-                _ => TlsFailure::client_without_alpn(),
-            };
-        }
+        Error::NoApplicationProtocol => return TlsFailure::client_without_alpn(),
         Error::PeerIncompatible(
             PeerIncompatible::ServerDoesNotSupportTls12Or13
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
@@ -375,7 +378,7 @@ fn alert_to_client(alert: AlertDescription, context: &ClientContext<'_>) -> TlsF
             "speaks no TLS version in common with us",
             "enable TLS 1.2 or 1.3 at the server",
         ),
-        AlertDescription::NoApplicationProtocol => TlsFailure::server_without_alpn(),
+        AlertDescription::NoApplicationProtocol => TlsFailure::server_without_alpn(context.alpn),
         AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => about_us(
             Kind::NothingInCommon,
             "found nothing in common with us",

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use super::dpop::DpopVerifier;
 use super::error::TokenError;
 use super::proven::Proven;
-use super::verifier::{Judged, Verification, Verifier};
+use super::source::KeysReport;
+use super::verifier::{Judged, Trusted, Verification, Verifier};
 use crate::authentication::{
     Authenticated, AuthenticationError, Authenticator, CallEvidence, Evidence, EvidenceKinds,
     Outcome,
@@ -88,6 +89,16 @@ impl Jwt {
         })
     }
 
+    /// How the keys of each issuer are doing, for metrics.
+    pub fn keys(&self) -> Vec<KeysReport> {
+        let issuers = self.verifier.issuers().iter();
+        let report = |one: &Trusted| match &one.verification {
+            Verification::Keys(keys) => Some(keys.report()),
+            Verification::Shared(_) => None,
+        };
+        issuers.filter_map(report).collect()
+    }
+
     /// How many signatures were checked: what the remembered tokens did not save.
     pub fn verifications(&self) -> u64 {
         self.verifier.verifications()
@@ -96,10 +107,11 @@ impl Jwt {
     async fn prove(&self, token: &str) -> Result<Arc<Proven>, TokenError> {
         match self.verifier.judge(token) {
             Judged::Done(result) => result,
-            Judged::Wait { keys, kid } => {
-                let asked = keys.refetched_for(kid.as_deref()).await;
-                let snapshot = asked
-                    .map_err(|error| TokenError::Unavailable { retry_after: error.retry_after })?;
+            Judged::Wait { keys, seen, kid } => {
+                let asked = keys.refetched_for(&seen, kid.as_deref()).await;
+                let snapshot = asked.map_err(|error| TokenError::Unavailable {
+                    retry_after: Some(error.retry_after),
+                })?;
                 self.verifier.judge_again(token, keys, snapshot)
             }
         }

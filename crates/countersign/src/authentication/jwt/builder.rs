@@ -7,11 +7,14 @@ use super::authenticator::Jwt;
 use super::dpop::{DpopSettings, DpopVerifier};
 use super::hmac::SharedSecret;
 use super::issuer::{Issuer, IssuerWithoutAudience, Material};
+use super::keys::KeyUse;
 use super::profile::Profile;
 use super::revocation::Revocations;
-use super::source::{KeySource, Keys};
+use super::source::{KeySettings, KeySource, KeySourceError, Keys};
 use super::verifier::{Trusted, Verification, Verifier};
 use crate::clock::{Clock, SystemClock};
+use crate::fetch::{HttpClient, HttpsClient};
+use crate::tls::ClientTls;
 
 /// Makes a [`Jwt`].
 #[derive(Debug)]
@@ -22,6 +25,7 @@ pub struct JwtBuilder {
     capacity: usize,
     revocations: Revocations,
     proofs: DpopSettings,
+    client: Option<Arc<dyn HttpClient>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -38,6 +42,9 @@ pub enum JwtError {
         /// The issuer.
         issuer: String,
     },
+    /// An issuer's keys can never be had.
+    #[error(transparent)]
+    Keys(#[from] KeySourceError),
     /// A setting of an issuer cannot hold.
     #[error("the issuer {issuer:?} cannot be used: {problem}")]
     Issuer {
@@ -95,6 +102,7 @@ impl Jwt {
             capacity: Self::DEFAULT_CAPACITY,
             revocations: Revocations::new(),
             proofs: DpopSettings::new(),
+            client: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -131,6 +139,12 @@ impl JwtBuilder {
         self
     }
 
+    /// Who fetches keys and metadata. Default: [`HttpsClient`] with the system's roots.
+    pub fn http_client(mut self, client: impl HttpClient) -> Self {
+        self.client = Some(Arc::new(client));
+        self
+    }
+
     /// What says whether a token is expired. Default: the system's clock.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
@@ -146,6 +160,8 @@ impl JwtBuilder {
         if self.issuers.is_empty() {
             return Err(JwtError::NoIssuer);
         }
+        let client =
+            self.client.unwrap_or_else(|| Arc::new(HttpsClient::new(ClientTls::system_roots())));
         let mut seen = HashSet::new();
         let mut trusted = Vec::new();
         for issuer in self.issuers {
@@ -157,7 +173,13 @@ impl JwtBuilder {
                 check(&name, &issuer).map_err(|text| problem(text.to_owned()))?;
                 let verification = match &issuer.material {
                     Material::Shared(secret) => Verification::Shared(secret.clone()),
-                    Material::Keys(source) => Verification::Keys(Keys::new(source.clone())),
+                    Material::Keys(source) => {
+                        let mut settings = KeySettings::new(Arc::clone(&client));
+                        if issuer.profile == Profile::JwtSvid {
+                            settings.key_use = KeyUse::JwtSvid;
+                        }
+                        Verification::Keys(Keys::new(source.clone(), &name, settings)?)
+                    }
                 };
                 trusted.push(Trusted { name, issuer: issuer.clone(), verification });
             }

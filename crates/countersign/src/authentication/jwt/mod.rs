@@ -34,5 +34,5 @@ pub use issuer::{Issuer, IssuerWithoutAudience};
 pub use keys::{InvalidKeySet, KeySet, SkippedKey};
 pub use profile::Profile;
 pub use revocation::{Revocations, RevocationsFull};
-pub use source::KeySource;
+pub use source::{KeySource, KeySourceError, KeysError, KeysReport};
 pub use thumbprint::{NoThumbprint, thumbprint};

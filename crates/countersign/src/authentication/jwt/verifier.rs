@@ -52,6 +52,7 @@ pub(super) enum Judged<'a> {
     /// The issuer has not got the key, and asking again may help.
     Wait {
         keys: &'a Keys,
+        seen: Snapshot,
         kid: Option<String>,
     },
 }
@@ -168,8 +169,8 @@ impl Verifier {
                     // No such key, or no keys at all: what then depends on when they were asked.
                     Some(Found::Unknown) | None => {
                         let kid = token.header.kid.clone();
-                        return match keys.missing(kid.as_deref()) {
-                            Missing::Wait => Ok(Judged::Wait { keys, kid }),
+                        return match keys.missing(&snapshot, kid.as_deref()) {
+                            Missing::Wait => Ok(Judged::Wait { keys, seen: snapshot, kid }),
                             Missing::Final => Err(TokenError::UnknownKey { kid }),
                             Missing::Unavailable { retry_after } => {
                                 Err(TokenError::Unavailable { retry_after: Some(retry_after) })
@@ -190,8 +191,8 @@ impl Verifier {
                 Key::Shared(_) => lease,
             }
         };
-        let verify = || self.verify(&token, trusted, algorithm, &key, times, now);
-        Ok(Judged::Done(self.tokens.verify_once(digest, verify, forged_for)))
+        let verify = || self.verify(token, trusted, algorithm, &key, times, now);
+        Ok(Judged::Done(self.tokens.verify_once(digest, now, verify, forged_for)))
     }
 
     fn issuer_of(&self, token: &Token<'_>) -> Result<&Trusted, TokenError> {
@@ -224,7 +225,7 @@ impl Verifier {
 
     fn verify(
         &self,
-        token: &Token<'_>,
+        token: Token<'_>,
         trusted: &Trusted,
         algorithm: Option<Algorithm>,
         key: &Key<'_>,
@@ -248,7 +249,8 @@ impl Verifier {
         if !verified {
             return Err(TokenError::Signature);
         }
-        let claims = TokenClaims::mapped(token.claims.clone(), &trusted.issuer.names);
+        let binding = Binding::read(&token.claims);
+        let claims = TokenClaims::mapped(token.claims, Arc::clone(&trusted.issuer.names));
         let revocable = Revocable {
             issuer: &trusted.name,
             subject: claims.subject(),
@@ -259,7 +261,7 @@ impl Verifier {
         if self.revocations.has(&revocable) {
             return Err(TokenError::Revoked);
         }
-        let binding = Binding::read(&token.claims)?;
+        let binding = binding?;
         let end = times.end.to_system_time();
         let mut lease = Lease::until(end.min(now + Self::REMEMBERED))
             .within(self.revocations.generation(), revoked_before);

@@ -1,0 +1,5 @@
+mod fake;
+mod garbage;
+mod life;
+mod provider;
+mod text;
