@@ -40,6 +40,12 @@ pub(super) enum Material {
 }
 
 /// An issuer that still needs an audience.
+///
+/// ```compile_fail,E0599
+/// use countersign::Jwt;
+///
+/// let tokens = Jwt::issuer("https://id.example").build();
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "an issuer needs an audience"]
 pub struct IssuerWithoutAudience(Issuer);
