@@ -151,7 +151,7 @@ fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
     let expired: Arc<[String]> = Arc::from([bench.material.expired_token()?]);
     let forged: Arc<[String]> = tokens.iter().map(|token| forged(token)).collect();
     for (name, refused) in [("expired", &expired), ("forged", &forged)] {
-        let name = format!("ours-gate ct, {name}");
+        let name = format!("ours-gate ct, refused: {name}");
         // Forgeries are not remembered either, so that each costs a verification.
         let program = gate(Kind::OursGate, current).with("--remember", "0");
         found.push(
