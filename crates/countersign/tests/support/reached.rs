@@ -218,6 +218,7 @@ impl RawClient {
     /// Speaks plaintext to a listener.
     pub(crate) async fn connect(server: &Served) -> Self {
         let io = tokio::net::TcpStream::connect(server.address()).await.expect("connected");
+        io.set_nodelay(true).expect("a socket option");
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .max_header_list_size(64 * 1024)
             .handshake(TokioIo::new(io))

@@ -1,0 +1,12 @@
+//! Tokens through a gate, over real sockets: what becomes of each kind of them, and what becomes
+//! of good ones when their issuer rotates its keys, is away, or is attacked.
+
+#[path = "../support/reached.rs"]
+mod support;
+#[path = "../support/time.rs"]
+#[allow(dead_code, reason = "shared with tests in which nothing happens")]
+mod time;
+
+mod keys;
+mod outcomes;
+mod stage;
