@@ -7,6 +7,9 @@ mod support;
 #[allow(dead_code, reason = "shared with tests in which nothing happens")]
 mod time;
 
+mod bound;
+mod claims;
 mod keys;
 mod outcomes;
+mod several;
 mod stage;
