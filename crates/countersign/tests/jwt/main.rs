@@ -11,5 +11,6 @@ mod bound;
 mod claims;
 mod keys;
 mod outcomes;
+mod secrets;
 mod several;
 mod stage;
