@@ -1,6 +1,6 @@
 use std::any::{Any, TypeId};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
@@ -17,108 +17,101 @@ pub struct TokenClaims {
 }
 
 struct Inner {
-    issuer: Option<String>,
-    subject: Option<String>,
-    audience: Vec<String>,
-    client: Option<String>,
-    scopes: Vec<String>,
-    expires_at: Option<SystemTime>,
-    not_before: Option<SystemTime>,
-    issued_at: Option<SystemTime>,
-    id: Option<String>,
     object: Map<String, Value>,
+    names: Option<Arc<ClaimNames>>,
+    audience: OnceLock<Vec<String>>,
+    scopes: OnceLock<Vec<String>>,
     /// What handlers parsed the claims into, once for each type.
     parsed: Mutex<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>,
 }
 
 impl TokenClaims {
-    /// Reads the standard claims out of a JSON object. A standard claim of the wrong type counts
-    /// as absent here; whoever verifies refuses it before.
+    /// Takes the claims out of a JSON object. A standard claim of the wrong type counts as absent
+    /// here; whoever verifies refuses it before.
     pub fn from_object(object: Map<String, Value>) -> Self {
-        Self::mapped(object, &ClaimNames::default())
+        Self::with(object, None)
     }
 
     /// The same for a provider that keeps subject, client or scopes elsewhere.
-    pub fn mapped(object: Map<String, Value>, names: &ClaimNames) -> Self {
-        let text = |name: &str| {
-            ClaimNames::look_up(&object, name).and_then(Value::as_str).map(str::to_owned)
-        };
-        let time = |name: &str| object.get(name).and_then(numeric_date);
-        let inner = Inner {
-            issuer: text("iss"),
-            subject: text(&names.subject),
-            audience: object.get("aud").map(texts).unwrap_or_default(),
-            client: match &names.client {
-                Some(name) => text(name),
-                // RFC 9068 §2.2 says `client_id`, OpenID Connect Core §2 `azp`.
-                None => text("client_id").or_else(|| text("azp")),
-            },
-            scopes: match &names.scopes {
-                Some(name) => ClaimNames::look_up(&object, name).map(scopes).unwrap_or_default(),
-                None => object
-                    .get("scope")
-                    .or_else(|| object.get("scp"))
-                    .map(scopes)
-                    .unwrap_or_default(),
-            },
-            expires_at: time("exp"),
-            not_before: time("nbf"),
-            issued_at: time("iat"),
-            id: text("jti"),
-            parsed: Mutex::default(),
-            object,
-        };
+    pub fn mapped(object: Map<String, Value>, names: Arc<ClaimNames>) -> Self {
+        Self::with(object, Some(names))
+    }
+
+    fn with(object: Map<String, Value>, names: Option<Arc<ClaimNames>>) -> Self {
+        let (audience, scopes) = (OnceLock::new(), OnceLock::new());
+        let inner = Inner { object, names, audience, scopes, parsed: Mutex::default() };
         Self { inner: Arc::new(inner) }
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        ClaimNames::look_up(&self.inner.object, name).and_then(Value::as_str)
+    }
+
+    fn time(&self, name: &str) -> Option<SystemTime> {
+        self.get(name).and_then(numeric_date)
     }
 
     /// `iss`.
     pub fn issuer(&self) -> Option<&str> {
-        self.inner.issuer.as_deref()
+        self.text("iss")
     }
 
     /// `sub`.
     pub fn subject(&self) -> Option<&str> {
-        self.inner.subject.as_deref()
+        match &self.inner.names {
+            Some(names) => self.text(&names.subject),
+            None => self.text("sub"),
+        }
     }
 
     /// `aud`, whether it was written as one text or as several.
     pub fn audience(&self) -> &[String] {
-        &self.inner.audience
+        self.inner.audience.get_or_init(|| self.get("aud").map(texts).unwrap_or_default())
     }
 
     /// The client that the token was issued to: `client_id`, else `azp`.
     pub fn client(&self) -> Option<&str> {
-        self.inner.client.as_deref()
+        match self.inner.names.as_ref().and_then(|names| names.client.as_deref()) {
+            Some(name) => self.text(name),
+            // RFC 9068 §2.2 says `client_id`, OpenID Connect Core §2 `azp`.
+            None => self.text("client_id").or_else(|| self.text("azp")),
+        }
     }
 
     /// `scope` (RFC 8693 §4.2, separated by spaces), else `scp` as some providers write it.
     pub fn scopes(&self) -> &[String] {
-        &self.inner.scopes
+        self.inner.scopes.get_or_init(|| {
+            let found = match self.inner.names.as_ref().and_then(|names| names.scopes.as_deref()) {
+                Some(name) => ClaimNames::look_up(&self.inner.object, name),
+                None => self.get("scope").or_else(|| self.get("scp")),
+            };
+            found.map(scopes).unwrap_or_default()
+        })
     }
 
     /// Whether it has the scope.
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.inner.scopes.iter().any(|known| known == scope)
+        self.scopes().iter().any(|known| known == scope)
     }
 
     /// `exp`, without leeway.
     pub fn expires_at(&self) -> Option<SystemTime> {
-        self.inner.expires_at
+        self.time("exp")
     }
 
     /// `nbf`.
     pub fn not_before(&self) -> Option<SystemTime> {
-        self.inner.not_before
+        self.time("nbf")
     }
 
     /// `iat`.
     pub fn issued_at(&self) -> Option<SystemTime> {
-        self.inner.issued_at
+        self.time("iat")
     }
 
     /// `jti`, or the public ID of an API key.
     pub fn id(&self) -> Option<&str> {
-        self.inner.id.as_deref()
+        self.text("jti")
     }
 
     /// Any claim, as it was written.
@@ -291,7 +284,7 @@ mod tests {
         }) else {
             unreachable!("an object")
         };
-        let all = TokenClaims::mapped(object, &names);
+        let all = TokenClaims::mapped(object, Arc::new(names));
         assert_eq!((all.subject(), all.client()), (Some("42"), Some("web")));
         assert_eq!(all.scopes(), ["reader"]);
     }

@@ -1,5 +1,5 @@
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use quick_cache::sync::Cache;
@@ -21,7 +21,7 @@ pub(super) struct VerifiedTokens {
     /// `None`: nothing is remembered.
     good: Option<Cache<Digest, Arc<Proven>>>,
     forged: Cache<Digest, Lease>,
-    flights: Flights,
+    turns: Turns,
 }
 
 impl VerifiedTokens {
@@ -32,7 +32,7 @@ impl VerifiedTokens {
         Self {
             good: (capacity > 0).then(|| Cache::new(capacity)),
             forged: Cache::new(Self::FORGED),
-            flights: Flights::default(),
+            turns: Turns::new(),
         }
     }
 
@@ -68,46 +68,43 @@ impl VerifiedTokens {
         verify: impl FnOnce() -> Result<Proven, TokenError>,
         forged_for: impl FnOnce() -> Lease,
     ) -> Result<Arc<Proven>, TokenError> {
-        let flight = self.flights.join(digest);
-        let result = flight.get_or_init(|| {
-            // Another flight may have landed since the caller looked.
-            if let Some(known) = self.find(digest, now) {
-                self.flights.leave(digest);
-                return known;
-            }
-            let result = verify().map(Arc::new);
-            match &result {
-                Ok(proven) => {
-                    if let Some(good) = &self.good {
-                        good.insert(*digest, Arc::clone(proven));
-                    }
-                }
-                Err(TokenError::Signature) => self.forged.insert(*digest, forged_for()),
-                Err(_) => {}
-            }
-            // Whoever comes now finds it in the cache, or has to look again.
-            self.flights.leave(digest);
-            result
-        });
-        result.clone()
+        let Some(good) = &self.good else {
+            return verify().map(Arc::new);
+        };
+        let _turn = self.turns.take(digest);
+        // Somebody else's turn may have ended since the caller looked.
+        if let Some(known) = self.find(digest, now) {
+            return known;
+        }
+        let result = verify().map(Arc::new);
+        match &result {
+            Ok(proven) => good.insert(*digest, Arc::clone(proven)),
+            Err(TokenError::Signature) => self.forged.insert(*digest, forged_for()),
+            Err(_) => {}
+        }
+        result
     }
 }
 
-type Flight = Arc<OnceLock<Result<Arc<Proven>, TokenError>>>;
-
-/// Verifications under way, at most one for each thread.
-#[derive(Debug, Default)]
-struct Flights {
-    by_token: Mutex<HashMap<Digest, Flight>>,
+/// Lets one thread at a time verify the tokens whose digests begin with the same byte. Two
+/// different ones rarely meet, and which ones do nobody can choose who does not know both.
+struct Turns {
+    by_first_byte: Box<[Mutex<()>]>,
 }
 
-impl Flights {
-    fn join(&self, digest: &Digest) -> Flight {
-        let mut flights = self.by_token.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(flights.entry(*digest).or_default())
+impl Turns {
+    fn new() -> Self {
+        Self { by_first_byte: (0..=u8::MAX).map(|_| Mutex::new(())).collect() }
     }
 
-    fn leave(&self, digest: &Digest) {
-        self.by_token.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
+    fn take(&self, digest: &Digest) -> MutexGuard<'_, ()> {
+        let turn = &self.by_first_byte[usize::from(digest[0])];
+        turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Turns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Turns")
     }
 }

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::algorithm::Algorithm;
@@ -27,7 +28,7 @@ pub struct Issuer {
     pub(super) max_lifetime: Option<Duration>,
     pub(super) token_type: Option<String>,
     pub(super) required: Vec<String>,
-    pub(super) names: ClaimNames,
+    pub(super) names: Arc<ClaimNames>,
     pub(super) optional: bool,
 }
 
@@ -56,7 +57,7 @@ impl IssuerWithoutAudience {
             max_lifetime: None,
             token_type: None,
             required: Vec::new(),
-            names: ClaimNames::default(),
+            names: Arc::default(),
             optional: false,
         })
     }
@@ -139,7 +140,7 @@ impl Issuer {
 
     /// Where the provider keeps subject, client and scopes.
     pub fn claim_names(mut self, names: ClaimNames) -> Self {
-        self.names = names;
+        self.names = Arc::new(names);
         self
     }
 

@@ -191,7 +191,7 @@ impl Verifier {
                 Key::Shared(_) => lease,
             }
         };
-        let verify = || self.verify(&token, trusted, algorithm, &key, times, now);
+        let verify = || self.verify(token, trusted, algorithm, &key, times, now);
         Ok(Judged::Done(self.tokens.verify_once(digest, now, verify, forged_for)))
     }
 
@@ -225,7 +225,7 @@ impl Verifier {
 
     fn verify(
         &self,
-        token: &Token<'_>,
+        token: Token<'_>,
         trusted: &Trusted,
         algorithm: Option<Algorithm>,
         key: &Key<'_>,
@@ -249,7 +249,8 @@ impl Verifier {
         if !verified {
             return Err(TokenError::Signature);
         }
-        let claims = TokenClaims::mapped(token.claims.clone(), &trusted.issuer.names);
+        let binding = Binding::read(&token.claims);
+        let claims = TokenClaims::mapped(token.claims, Arc::clone(&trusted.issuer.names));
         let revocable = Revocable {
             issuer: &trusted.name,
             subject: claims.subject(),
@@ -260,7 +261,7 @@ impl Verifier {
         if self.revocations.has(&revocable) {
             return Err(TokenError::Revoked);
         }
-        let binding = Binding::read(&token.claims)?;
+        let binding = binding?;
         let end = times.end.to_system_time();
         let mut lease = Lease::until(end.min(now + Self::REMEMBERED))
             .within(self.revocations.generation(), revoked_before);
