@@ -4,7 +4,6 @@
 #[path = "../support/reached.rs"]
 mod support;
 #[path = "../support/time.rs"]
-#[allow(dead_code, reason = "shared with tests in which nothing happens")]
 mod time;
 
 mod bound;
@@ -14,3 +13,4 @@ mod outcomes;
 mod secrets;
 mod several;
 mod stage;
+mod streams;
