@@ -10,6 +10,7 @@ mod bound;
 mod claims;
 mod keys;
 mod outcomes;
+mod recipes;
 mod secrets;
 mod several;
 mod stage;
