@@ -19,8 +19,11 @@ struct Recipe {
     /// Principal, client and scopes.
     caller: (&'static str, Option<&'static str>, &'static [&'static str]),
     /// What makes it a token that the recipe warns of.
-    refused: &'static [(&'static str, fn(&mut Map<String, Value>), &'static str)],
+    refused: &'static [Refused],
 }
+
+/// Which token, what is different about it, and what its caller is told.
+type Refused = (&'static str, fn(&mut Map<String, Value>), &'static str);
 
 const KUBERNETES: &str = "https://kubernetes.default.svc.cluster.local";
 const TENANT: &str = "https://login.microsoftonline.com/7d3f/v2.0";
