@@ -64,7 +64,8 @@ impl Stage {
             KeyIssuer::new(store.clone()).with_peppers(peppers()).with_clock(clock.clone());
         let keys = ApiKeys::builder(store).peppers(peppers()).clock(clock.clone()).build();
         let rules = Rules::new().authenticated(GREETER);
-        let gate = more(Gate::builder().authenticate(keys.clone()).authorize(rules));
+        let builder = Gate::builder().clock(clock.clone());
+        let gate = more(builder.authenticate(keys.clone()).authorize(rules));
         let gate = gate.build().expect("a gate");
         let ca = CertificateAuthority::new("test CA");
         let reached = Reached::default();

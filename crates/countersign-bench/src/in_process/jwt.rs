@@ -125,9 +125,7 @@ impl Token {
 
     /// The library, which remembers nothing.
     pub fn check_ours(&self) -> Box<dyn Subject> {
-        let jwt = self.trusted(Jwt::builder().remember_tokens(0));
-        let (peer, text) = (PeerIdentity::unknown(), self.text.clone());
-        repeat(move || proven(&jwt, &peer, black_box(&text)))
+        self.check_with(&self.trusted(Jwt::builder().remember_tokens(0)))
     }
 
     /// The library, for a token among so many that it remembers.
@@ -146,14 +144,45 @@ impl Token {
         })
     }
 
+    /// The library, which remembers nothing, with so many issuers that it trusts.
+    pub fn check_among_issuers(&self, count: usize) -> Box<dyn Subject> {
+        let keys = KeySource::given(self.key_set(1));
+        let others = (1..count).map(|n| format!("https://id{n}.example"));
+        let builder = others.fold(Jwt::builder().remember_tokens(0), |builder, other| {
+            builder.issuer(Jwt::issuer(other).keys(keys.clone()).audience(AUDIENCE))
+        });
+        self.check_with(&self.trusted(builder))
+    }
+
+    /// The library, which remembers nothing, for an issuer with so many keys, at most 100.
+    pub fn check_among_keys(&self, count: usize) -> Box<dyn Subject> {
+        let keys = KeySource::given(self.key_set(count));
+        let issuer = Jwt::issuer(ISSUER).keys(keys).audience(AUDIENCE);
+        let builder = Jwt::builder().remember_tokens(0).issuer(issuer);
+        self.check_with(&builder.build().expect("an issuer"))
+    }
+
+    /// This token's key, after others.
+    fn key_set(&self, count: usize) -> KeySet {
+        let others = (1..count)
+            .map(|n| Key::P256(p256_key()).jwk().replacen("2026-11", &format!("other-{n}"), 1));
+        let keys: Vec<_> = others.chain([self.key.jwk()]).collect();
+        let set = format!(r#"{{"keys":[{}]}}"#, keys.join(","));
+        KeySet::from_json(&set).expect("a key set")
+    }
+
+    fn check_with(&self, jwt: &Jwt) -> Box<dyn Subject> {
+        let (jwt, peer, text) = (jwt.clone(), PeerIdentity::unknown(), self.text.clone());
+        repeat(move || assert!(proven(&jwt, &peer, black_box(&text)), "a good token"))
+    }
+
     /// A gate's authenticator for this token's issuer.
     pub fn authenticator(&self) -> Jwt {
         self.trusted(Jwt::builder())
     }
 
     fn trusted(&self, builder: JwtBuilder) -> Jwt {
-        let set = format!(r#"{{"keys":[{}]}}"#, self.key.jwk());
-        let keys = KeySource::given(KeySet::from_json(&set).expect("a key set"));
+        let keys = KeySource::given(self.key_set(1));
         let issuer: Issuer = Jwt::issuer(ISSUER).keys(keys).audience(AUDIENCE);
         builder.issuer(issuer).build().expect("an issuer")
     }

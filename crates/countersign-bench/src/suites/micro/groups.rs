@@ -20,7 +20,16 @@ type Finish = fn(&mut Section);
 
 /// Everything.
 pub(super) fn all() -> Vec<Group> {
-    vec![cryptography(), tokens(), remembered(), gate(), rules(), call_credentials(), limits()]
+    vec![
+        cryptography(),
+        tokens(),
+        scale(),
+        remembered(),
+        gate(),
+        rules(),
+        call_credentials(),
+        limits(),
+    ]
 }
 
 impl Group {
@@ -80,6 +89,21 @@ fn tokens() -> Group {
         }
     }
     group
+}
+
+const ONE_ISSUER: &str = "1 issuer, 1 key";
+
+fn scale() -> Group {
+    let token = jwt::Token::es256();
+    Group::new("micro-scale", "A JWT, not remembered, among issuers and keys", Chart::Bars, |it| {
+        it.compare("over the first", |_| Some(ONE_ISSUER));
+        it.notes.push("the issuer's key is the last of its set".to_owned());
+    })
+    .with(ONE_ISSUER, token.check_ours())
+    .with("10 issuers", token.check_among_issuers(10))
+    .with("1,000 issuers", token.check_among_issuers(1_000))
+    .with("10 keys", token.check_among_keys(10))
+    .with("100 keys", token.check_among_keys(100))
 }
 
 fn remembered() -> Group {

@@ -88,7 +88,8 @@ impl GateBuilder {
         self
     }
 
-    /// The clock that tells when what proved a caller has ended. Default: the system's.
+    /// The clock that tells when what proved a caller has ended. Default: the system's. Where
+    /// authenticators were given another clock, as in a test, the gate needs the same one.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
