@@ -106,3 +106,9 @@ pub use transport::server::{
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// The book's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/book/src/tokens.md")]
+#[doc = include_str!("../../../docs/book/src/issuer-recipes.md")]
+struct Book;

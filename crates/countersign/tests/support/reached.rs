@@ -218,6 +218,7 @@ impl RawClient {
     /// Speaks plaintext to a listener.
     pub(crate) async fn connect(server: &Served) -> Self {
         let io = tokio::net::TcpStream::connect(server.address()).await.expect("connected");
+        io.set_nodelay(true).expect("a socket option");
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .max_header_list_size(64 * 1024)
             .handshake(TokioIo::new(io))
@@ -278,7 +279,8 @@ impl Answer {
 
     /// Everything in it but the time and the decision's ID.
     pub(crate) fn without_decision(&self) -> String {
-        let decision = decision_of(&self.grpc()).unwrap_or_default();
+        // Without a decision there is nothing to leave out.
+        let decision = decision_of(&self.grpc()).unwrap_or_else(|| "\0".to_owned());
         let mut text = format!("{} {:?} {:?}\n", self.status, self.body, self.trailers);
         for (name, value) in self.headers.iter().filter(|(name, _)| *name != "date") {
             let mut value = value.as_bytes().to_vec();

@@ -1,12 +1,13 @@
+use std::fmt;
 use std::time::Duration;
 
 use crate::authentication::{AuthenticationError, Reason};
 
 /// Why a token is not accepted.
 ///
-/// The sentence quotes nothing of the token, so it can be logged; the fields hold what was found
-/// and what was expected, for whoever holds the token and asks.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+/// The sentence quotes nothing of the token, and neither does `Debug`, so both can be logged; the
+/// fields hold what was found and what was expected, for whoever holds the token and asks.
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
     /// It is not a JWS in compact form.
@@ -145,6 +146,13 @@ impl TokenError {
     /// Whether the same token may be accepted later without anyone's help.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::NotYetValid { .. } | Self::Unavailable { .. })
+    }
+}
+
+/// The sentence: an `{error:?}` is written by those who do not look at what is in it.
+impl fmt::Debug for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TokenError").field(&format_args!("{self}")).finish()
     }
 }
 
