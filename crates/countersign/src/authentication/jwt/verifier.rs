@@ -162,7 +162,7 @@ impl Verifier {
                     None => Found::Unfit,
                 });
                 match found {
-                    Some(Found::Key(_)) => {}
+                    Some(Found::Key { .. }) => {}
                     Some(Found::Unfit | Found::Unclear) => {
                         return Err(TokenError::UnknownKey { kid: token.header.kid });
                     }
@@ -236,15 +236,17 @@ impl Verifier {
         // Before looking, so that a change in between ends the lease.
         let revoked_before = self.revocations.generation().now();
         let signed = token.signed.as_bytes();
+        // Of a token that names no key it still is known which one signed it.
+        let mut kid = token.header.kid.as_deref();
         let verified = match key {
             Key::Shared(secret) => secret.verifies(signed, &token.signature),
-            Key::Set { keys, .. } => {
-                let found = algorithm.map(|known| keys.find(token.header.kid.as_deref(), known));
-                match found {
-                    Some(Found::Key(key)) => key.verify_sig(signed, &token.signature).is_ok(),
-                    _ => false,
+            Key::Set { keys, .. } => match algorithm.map(|known| keys.find(kid, known)) {
+                Some(Found::Key { key, kid: found }) => {
+                    kid = found;
+                    key.verify_sig(signed, &token.signature).is_ok()
                 }
-            }
+                _ => false,
+            },
         };
         if !verified {
             return Err(TokenError::Signature);
@@ -255,7 +257,7 @@ impl Verifier {
             issuer: &trusted.name,
             subject: claims.subject(),
             id: claims.id(),
-            kid: token.header.kid.as_deref(),
+            kid,
             issued_at: times.issued_at,
         };
         if self.revocations.has(&revocable) {

@@ -81,6 +81,28 @@ fn what_is_revoked_counts_at_once_although_it_was_remembered() {
 }
 
 #[test]
+fn who_leaves_out_the_name_of_a_revoked_key_is_refused_all_the_same() {
+    let (signer, revocations) = (Signer::new("stolen"), Revocations::new());
+    let jwt = Jwt::builder()
+        .issuer(signer.issuer())
+        .clock(Moved::at(NOW))
+        .revocations(revocations.clone())
+        .build()
+        .expect("valid");
+    let named = signer.token(&good());
+    let nameless = signer.token_with(&json!({"alg": "ES256", "typ": "JWT"}), &good());
+    assert_eq!([&named, &nameless].map(|token| verdict(&jwt, token)), ["accepted"; 2]);
+
+    let end = UNIX_EPOCH + Duration::from_secs(NOW + 300);
+    revocations.revoke_key(ISSUER, "another", end).expect("there is room");
+    assert_eq!([&named, &nameless].map(|token| verdict(&jwt, token)), ["accepted"; 2]);
+    revocations.revoke_key(ISSUER, "stolen", end).expect("there is room");
+    for (name, token) in [("named", &named), ("nameless", &nameless)] {
+        assert_eq!(verdict(&jwt, token), "CREDENTIALS_REVOKED", "{name}");
+    }
+}
+
+#[test]
 fn a_hundred_first_calls_with_one_token_cost_one_verification() {
     let signer = Signer::new("k");
     let jwt = signer.jwt();
