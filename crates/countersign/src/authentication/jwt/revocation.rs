@@ -41,6 +41,17 @@ struct Until {
     issued_before: Option<Instant>,
 }
 
+impl Until {
+    /// What holds when both were said of one entry.
+    fn and(self, other: Self) -> Self {
+        Self {
+            forget: self.forget.max(other.forget),
+            // Nothing is every time.
+            issued_before: self.issued_before.zip(other.issued_before).map(|(a, b)| a.max(b)),
+        }
+    }
+}
+
 /// There are as many entries as there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} entries are revoked already", Revocations::MAX_ENTRIES)]
@@ -115,6 +126,8 @@ impl Revocations {
             if entries.len() >= Self::MAX_ENTRIES && !entries.contains_key(&entry) {
                 return Err(RevocationsFull);
             }
+            // What is said again, late or by somebody else, takes nothing back.
+            let until = entries.get(&entry).map_or(until, |known| known.and(until));
             entries.insert(entry, until);
         }
         self.inner.generation.advance();
@@ -207,6 +220,20 @@ mod tests {
         let issued = |time| Revocable { issued_at: Some(Instant::of(time)), ..TOKEN };
         assert!(all.has(&issued(at(4))));
         assert!(!all.has(&issued(at(5))));
+    }
+
+    #[test]
+    fn an_entry_that_comes_late_takes_nothing_back() {
+        let all = Revocations::new();
+        let issued = |time| Revocable { issued_at: Some(Instant::of(at(time))), ..TOKEN };
+        all.revoke_subject(TOKEN.issuer, "alice", at(8), at(20)).expect("there is room");
+        all.revoke_subject(TOKEN.issuer, "alice", at(5), at(9)).expect("there is room");
+        assert!(all.has(&issued(7)), "issued before the later of the two");
+        assert!(!all.has(&issued(8)));
+        all.forget_before(at(19));
+        assert!(all.has(&issued(7)), "remembered until the later of the two");
+        all.forget_before(at(20));
+        assert!(!all.has(&issued(7)));
     }
 
     #[test]
