@@ -82,7 +82,8 @@ impl Revocations {
     }
 
     /// Takes back what was issued to a subject before a time; tokens without `iat` too. `until`
-    /// is when the last of them ends.
+    /// is when the last of them ends. A subject is known by `sub`, and by the claim that counts
+    /// as one where [`claim_names`](super::Issuer::claim_names) say so.
     ///
     /// # Errors
     ///
@@ -145,12 +146,16 @@ impl Revocations {
         }
         let issuer = || token.issuer.to_owned();
         let find = |entry: Option<Entry>| entry.and_then(|entry| entries.get(&entry));
-        let subject = token.subject.map(|subject| Entry::Subject(issuer(), subject.to_owned()));
-        let by_subject = find(subject).is_some_and(|until| {
-            let issued_at = token.issued_at;
-            until.issued_before.is_none_or(|before| issued_at.is_none_or(|at| at < before))
-        });
-        by_subject
+        let by_subject = |subject: Option<&str>| {
+            find(subject.map(|subject| Entry::Subject(issuer(), subject.to_owned()))).is_some_and(
+                |until| {
+                    let issued_at = token.issued_at;
+                    until.issued_before.is_none_or(|before| issued_at.is_none_or(|at| at < before))
+                },
+            )
+        };
+        by_subject(token.subject)
+            || token.mapped_subject != token.subject && by_subject(token.mapped_subject)
             || find(token.id.map(|id| Entry::Token(issuer(), id.to_owned()))).is_some()
             || find(token.kid.map(|kid| Entry::Key(issuer(), kid.to_owned()))).is_some()
     }
@@ -160,7 +165,10 @@ impl Revocations {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Revocable<'a> {
     pub(super) issuer: &'a str,
+    /// `sub`.
     pub(super) subject: Option<&'a str>,
+    /// What counts as the subject by the names of claims that were set.
+    pub(super) mapped_subject: Option<&'a str>,
     pub(super) id: Option<&'a str>,
     pub(super) kid: Option<&'a str>,
     pub(super) issued_at: Option<Instant>,
@@ -185,6 +193,7 @@ mod tests {
     const TOKEN: Revocable<'static> = Revocable {
         issuer: "https://id.example",
         subject: Some("alice"),
+        mapped_subject: Some("alice"),
         id: Some("j1"),
         kid: Some("k1"),
         issued_at: None,

@@ -3,6 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
+
 use super::algorithm::Algorithm;
 use super::cache::{Digest, VerifiedTokens};
 use super::check::{self, Times};
@@ -255,7 +257,8 @@ impl Verifier {
         let claims = TokenClaims::mapped(token.claims, Arc::clone(&trusted.issuer.names));
         let revocable = Revocable {
             issuer: &trusted.name,
-            subject: claims.subject(),
+            subject: claims.get("sub").and_then(Value::as_str),
+            mapped_subject: claims.subject(),
             id: claims.id(),
             kid,
             issued_at: times.issued_at,

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::super::{Jwt, Revocations};
 use super::{ISSUER, Moved, NOW, Signer, good, verdict, with};
 use crate::authentication::{Authenticator, CallEvidence, Evidence};
-use crate::identity::PeerIdentity;
+use crate::identity::{ClaimNames, PeerIdentity};
 
 #[test]
 fn a_token_is_verified_once_until_it_ends() {
@@ -99,6 +99,29 @@ fn who_leaves_out_the_name_of_a_revoked_key_is_refused_all_the_same() {
     revocations.revoke_key(ISSUER, "stolen", end).expect("there is room");
     for (name, token) in [("named", &named), ("nameless", &nameless)] {
         assert_eq!(verdict(&jwt, token), "CREDENTIALS_REVOKED", "{name}");
+    }
+}
+
+#[test]
+fn a_subject_is_revoked_by_either_of_its_names() {
+    for (revoked, told) in [
+        ("alice", "CREDENTIALS_REVOKED"),
+        ("alice@id.example", "CREDENTIALS_REVOKED"),
+        ("bob", "accepted"),
+    ] {
+        let (signer, revocations) = (Signer::new("k"), Revocations::new());
+        let names = ClaimNames { subject: "email".to_owned(), ..ClaimNames::default() };
+        let jwt = Jwt::builder()
+            .issuer(signer.issuer().claim_names(names))
+            .clock(Moved::at(NOW))
+            .revocations(revocations.clone())
+            .build()
+            .expect("valid");
+        let token = signer.token(&with("email", json!("alice@id.example")));
+        assert_eq!(verdict(&jwt, &token), "accepted");
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        revocations.revoke_subject(ISSUER, revoked, at(NOW + 1), at(NOW + 300)).expect("room");
+        assert_eq!(verdict(&jwt, &token), told, "{revoked}");
     }
 }
 
