@@ -305,7 +305,10 @@ impl Trusted {
     fn principal_name(&self, claims: &TokenClaims) -> String {
         let subject = claims.subject().unwrap_or_default();
         match self.issuer.profile {
-            Profile::JwtSvid => subject.to_owned(),
+            // What chose the trust domain, whichever claim else counts as the subject.
+            Profile::JwtSvid => {
+                claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned()
+            }
             Profile::K8sServiceAccount => match profile::service_account(claims.object()) {
                 Ok((namespace, account)) => format!("{namespace}/{account}"),
                 Err(_) => format!("{}#{subject}", self.name),

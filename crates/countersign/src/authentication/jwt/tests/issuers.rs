@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::{Algorithm, Jwt, JwtError, KeySet, KeySource, Profile};
 use super::{AUDIENCE, ISSUER, NOW, Signer, built, good, prove, verdict, with};
 use crate::danger;
+use crate::identity::ClaimNames;
 
 const OTHER: &str = "https://other.example";
 
@@ -128,6 +129,24 @@ fn a_trust_domain_is_chosen_by_the_subject() {
     let trusted = trust("here.example", bundle(&here, "sig"));
     let error = Jwt::builder().issuer(trusted).build().expect_err("it has no key");
     assert!(matches!(error, JwtError::Keys(_)), "{error}");
+}
+
+#[test]
+fn no_claim_but_the_subject_names_somebody_of_a_trust_domain() {
+    let signer = Signer::new("k");
+    let mut key = signer.jwk();
+    key["use"] = json!("jwt-svid");
+    let bundle = KeySet::from_spiffe_bundle(&json!({ "keys": [key] }).to_string());
+    let keys = KeySource::given(bundle.expect("a bundle"));
+    let names = ClaimNames { subject: "workload".to_owned(), ..ClaimNames::default() };
+    let trusted = Jwt::trust_domain("here.example", keys).audience(AUDIENCE).claim_names(names);
+    let jwt = built(Jwt::builder().issuer(trusted));
+    let claims = json!({
+        "sub": "spiffe://here.example/a", "workload": "spiffe://there.example/admin",
+        "aud": AUDIENCE, "exp": NOW + 60,
+    });
+    let proven = prove(&jwt, &signer.token(&claims)).expect("accepted");
+    assert_eq!(proven.name(), "spiffe://here.example/a");
 }
 
 #[test]
