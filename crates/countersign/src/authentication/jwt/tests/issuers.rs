@@ -150,6 +150,28 @@ fn no_claim_but_the_subject_names_somebody_of_a_trust_domain() {
 }
 
 #[test]
+fn two_clusters_never_name_their_service_accounts_alike() {
+    let signer = Signer::new("k");
+    let cluster = |name: &str| {
+        let issuer = Jwt::issuer(name).keys(signer.keys()).audience(AUDIENCE);
+        issuer.profile(Profile::K8sServiceAccount)
+    };
+    for builder in [
+        Jwt::builder().issuer(cluster(ISSUER)).issuer(cluster(OTHER)),
+        Jwt::builder().issuer(
+            Jwt::issuers_of("https://{tenant}.example", ["a", "b"])
+                .keys(signer.keys())
+                .audience(AUDIENCE)
+                .profile(Profile::K8sServiceAccount),
+        ),
+    ] {
+        let error = builder.build().expect_err("refused");
+        assert!(matches!(error, JwtError::Issuer { .. }), "{error}");
+    }
+    built(Jwt::builder().issuer(cluster(ISSUER)).issuer(Jwt::issuer(OTHER).audience(AUDIENCE)));
+}
+
+#[test]
 fn an_issuer_with_any_audience_says_so_in_its_code() {
     let signer = Signer::new("k");
     let issuer = danger::any_audience(Jwt::issuer(ISSUER).keys(signer.keys()));
