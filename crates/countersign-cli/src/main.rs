@@ -1,11 +1,17 @@
 //! The program `countersign`.
 
+mod config;
 mod conformance;
 mod demo;
+mod dev;
 mod exit;
+mod interrupt;
+mod issuer;
+mod key;
 mod output;
 mod pki;
 mod policy;
+mod token;
 
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -24,9 +30,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    CanI(policy::CanIArgs),
     Conformance(conformance::ConformanceArgs),
     Demo(demo::DemoArgs),
+    Dev(dev::DevArgs),
+    Key(key::KeyArgs),
     Pki(pki::PkiArgs),
+    Policy(policy::PolicyArgs),
+    Token(token::TokenArgs),
 }
 
 fn main() -> ExitCode {
@@ -37,9 +48,14 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> ExitCode {
     let mut output = Output::standard();
     let done = match cli.verb {
+        Verb::CanI(args) => policy::can_i(&args, SystemTime::now(), &mut output),
         Verb::Conformance(args) => conformance::run(&args),
         Verb::Demo(args) => demo::run(&args, &mut output),
+        Verb::Dev(args) => dev::run(&args, SystemTime::now(), &mut output),
+        Verb::Key(args) => key::run(&args, &mut output),
         Verb::Pki(args) => pki::run(&args, SystemTime::now(), &mut output),
+        Verb::Policy(args) => policy::run(&args, SystemTime::now(), &mut output),
+        Verb::Token(args) => token::run(&args, SystemTime::now(), &mut output),
     };
     let code = done.unwrap_or_else(|failure| {
         output.failure(&failure);

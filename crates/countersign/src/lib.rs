@@ -56,7 +56,9 @@
 //! * `system-roots` (default): trust the operating system's certificate store when no roots are
 //!   given.
 //! * `axum`: `axum::serve` over [`Incoming`].
-//! * `exec`: [`credentials::ExecPlugin`], a token source that runs a program.
+//! * `exec`: `credentials::ExecPlugin`, a token source that runs a program.
+//! * `sqlite`, `postgres`: [API keys](authentication::api_keys) in a database.
+//! * `toml`: policies in TOML.
 
 pub mod authentication;
 pub mod authorization;
@@ -92,8 +94,8 @@ pub use transport::channel::{
     connect_lazy,
 };
 pub use transport::gate::{
-    AuthContext, Gate, GateBuilder, GateError, GateFuture, GateService, PeerInfoLayer,
-    PeerInfoService, ServerRequestExt,
+    AuthContext, Gate, GateBody, GateBuilder, GateError, GateFuture, GateService, PeerInfoLayer,
+    PeerInfoService, ServerRequestExt, StreamExpiry,
 };
 pub use transport::server::{
     ConnectionInfo, Drain, Incoming, PerCore, ServerIo, Worker, WorkerError, Workers,

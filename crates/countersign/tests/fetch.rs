@@ -1,6 +1,7 @@
 //! Requests of our own: to whom, what they may cost, and what their failures say.
 
 #[path = "support/time.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
 mod time;
 
 use std::error::Error;

@@ -4,6 +4,8 @@
 //! OA: audiences). CC-01 to CC-13 are in `call_credentials.rs`. Where ours differs from grpc-go's,
 //! the comment says how.
 
+#[path = "token_sources/dpop.rs"]
+mod dpop;
 #[path = "token_sources/exec.rs"]
 mod exec;
 #[path = "token_sources/file.rs"]

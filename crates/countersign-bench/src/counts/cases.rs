@@ -47,6 +47,20 @@ pub const CASES: &[Case] = &[
     Case { name: "gate: public method", make: public_method },
     Case { name: "gate: static token", make: || static_token(&format!("Bearer {TOKEN}")) },
     Case {
+        name: "gate: static token, without tonic's connection info",
+        make: || {
+            let requests = requests().with_authorization(&format!("Bearer {TOKEN}"));
+            layers::gate(&layers::gate_without_tonics_own(TOKEN), requests)
+        },
+    },
+    Case {
+        name: "gate: token that ends, without tonic's connection info",
+        make: || {
+            let requests = requests().with_authorization(&format!("Bearer {TOKEN}"));
+            layers::gate(&layers::gate_with_ending_token(TOKEN), requests)
+        },
+    },
+    Case {
         name: "gate: client certificate",
         make: || layers::gate(&layers::gate_with_certificates(), requests()),
     },

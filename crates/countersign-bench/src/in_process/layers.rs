@@ -6,8 +6,12 @@ use std::future::{Ready, ready};
 use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime};
 
-use countersign::{Gate, MutualTls, Rules, StaticTokens};
+use countersign::authentication::{CallEvidence, Evidence, EvidenceKinds, Lease, Outcome};
+use countersign::{
+    Authenticator, Clock as _, Gate, MutualTls, Principal, Rules, StaticTokens, SystemClock,
+};
 use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use tonic::body::Body;
@@ -23,7 +27,7 @@ use super::{Subject, consume};
 #[derive(Clone, Copy, Debug)]
 pub struct Nothing;
 
-impl Service<Request<Body>> for Nothing {
+impl<B> Service<Request<B>> for Nothing {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Ready<Result<Response<Body>, Infallible>>;
@@ -32,7 +36,7 @@ impl Service<Request<Body>> for Nothing {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         drop(black_box(request));
         ready(Ok(Response::new(Body::empty())))
     }
@@ -83,6 +87,59 @@ pub fn reading_interceptor(requests: Requests) -> Box<dyn Subject> {
         Ok(request)
     };
     calls(InterceptedService::new(Nothing, intercept), requests)
+}
+
+/// A gate that leaves tonic's own connection info out.
+pub fn gate_without_tonics_own(token: &str) -> Gate {
+    Gate::builder()
+        .authenticate(StaticTokens::new().with_token("orders", token.to_owned()))
+        .authorize(Rules::new().health_is_public().authenticated("/orders.v1.Orders/*"))
+        .tonic_connection_info(false)
+        .build()
+        .expect("rules that can hold")
+}
+
+/// A gate whose callers end, so that their calls have to be watched: a day is as good as any
+/// token's life here.
+pub fn gate_with_ending_token(token: &'static str) -> Gate {
+    let ends = SystemClock.now() + Duration::from_secs(86_400);
+    Gate::builder()
+        .authenticate(Ending { token, ends })
+        .authorize(Rules::new().authenticated("/orders.v1.Orders/*"))
+        .tonic_connection_info(false)
+        .build()
+        .expect("rules that can hold")
+}
+
+/// Knows one token, which ends.
+#[derive(Debug)]
+struct Ending {
+    token: &'static str,
+    ends: SystemTime,
+}
+
+impl Authenticator for Ending {
+    fn name(&self) -> &str {
+        "ending"
+    }
+
+    fn reads(&self) -> EvidenceKinds {
+        EvidenceKinds { authorization: true, ..EvidenceKinds::default() }
+    }
+
+    fn authenticate_now(&self, evidence: &Evidence<'_>) -> Option<Outcome> {
+        Some(Ok(match evidence.call() {
+            CallEvidence::Bearer(token) if token == self.token => {
+                let caller = evidence.accept(Principal::new("orders", "ending"));
+                Some(caller.expiring_at(self.ends).leased(Lease::until(self.ends)))
+            }
+            _ => None,
+        }))
+    }
+
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 }
 
 /// Our gate.
@@ -196,5 +253,9 @@ mod tests {
             assert_eq!(status(&gate, refused), "16", "{name}");
         }
         assert_eq!(status(&gate_with_certificates(), requests()), "passed");
+        let ending = requests().with_authorization("Bearer the-token");
+        assert_eq!(status(&gate_with_ending_token("the-token"), ending), "passed");
+        let another = requests().with_authorization("Bearer another-token");
+        assert_eq!(status(&gate_with_ending_token("the-token"), another), "16");
     }
 }

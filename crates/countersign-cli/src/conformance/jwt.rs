@@ -177,11 +177,12 @@ impl Settings {
     fn issuers(&self, profile: Profile) -> Vec<(IssuerWithoutAudience, Profile)> {
         let usable = |keys: KeySet| (!keys.is_empty()).then(|| KeySource::given(keys));
         if profile == Profile::JwtSvid {
-            let trusted = |(domain, keys): (&String, &Box<RawValue>)| {
+            let trusted = |(domain, keys): (&String, &RawValue)| {
                 let bundle = usable(KeySet::from_spiffe_bundle(keys.get()).unwrap_or_default())?;
                 Some((Jwt::trust_domain(domain, bundle), Profile::JwtSvid))
             };
-            return self.bundles.iter().flatten().filter_map(trusted).collect();
+            let bundles = self.bundles.iter().flatten().map(|(domain, keys)| (domain, &**keys));
+            return bundles.filter_map(trusted).collect();
         }
         let trusted = |one: &Provider| {
             let text = one.jwks.as_deref().map_or("", RawValue::get);

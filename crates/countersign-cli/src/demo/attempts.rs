@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use countersign::{
-    BearerToken, CallCredentials, Channel, ChannelCredentials, ClientRequestExt, ClientTls,
-    ConnectError, connect,
+    ApiKey, BearerToken, CallCredentials, Channel, ChannelCredentials, ClientRequestExt, ClientTls,
+    ConnectError, Secret, connect,
 };
 use countersign_testkit::greeter::GreeterClient;
 use countersign_testkit::greeter::proto::{HelloRequest, ResetRequest};
@@ -16,6 +16,8 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 
 use super::stage::{self, Stage};
+use super::tokens;
+use crate::output::Failure;
 
 /// One call, what must come of it, and what did.
 pub(super) struct Attempt {
@@ -48,7 +50,7 @@ struct Outcome {
 }
 
 /// Makes every attempt.
-pub(super) async fn make(stage: &Stage) -> Vec<Attempt> {
+pub(super) async fn make(stage: &Stage) -> Result<Vec<Attempt>, Failure> {
     let https = stage.greeter.target("https", "localhost");
     let trusting = || stage.trusting();
     let mut attempts = Vec::new();
@@ -97,6 +99,47 @@ pub(super) async fn make(stage: &Stage) -> Vec<Attempt> {
         "UNAUTHENTICATED before anything left",
         over_plaintext(stage).await,
     );
+    let tokens = &stage.tokens;
+    let signed = format!("OK as {}", tokens::PRINCIPAL);
+    for (what, expected, token) in [
+        ("a token that an issuer signed", signed.as_str(), tokens.right()?),
+        ("an expired token", "UNAUTHENTICATED TOKEN_EXPIRED", tokens.expired()?),
+        (
+            "a token for somebody else",
+            "UNAUTHENTICATED TOKEN_AUDIENCE",
+            tokens.for_somebody_else()?,
+        ),
+        ("a token of another issuer", "UNAUTHENTICATED TOKEN_INVALID", tokens.of_another_issuer()?),
+        ("a token without a signature", "UNAUTHENTICATED TOKEN_INVALID", tokens.unsigned()?),
+        (
+            "a token of a key that is gone",
+            "UNAUTHENTICATED TOKEN_INVALID",
+            tokens.of_a_removed_key()?,
+        ),
+    ] {
+        row(what, expected, with_token(&https, trusting(), &token).await);
+    }
+    let bound = stage.token_bound_to_bob()?;
+    row(
+        "a bound token without its certificate",
+        "UNAUTHENTICATED PROOF_REQUIRED",
+        with_token(&https, trusting(), &bound).await,
+    );
+    row(
+        "a bound token with its certificate",
+        &signed,
+        with_token(&https, trusting().identity(stage.bob()), &bound).await,
+    );
+    row(
+        "an API key",
+        &format!("OK as {}", stage::KEY_OWNER),
+        with_api_key(&https, trusting(), &stage.api_key).await,
+    );
+    row(
+        "a revoked API key",
+        "UNAUTHENTICATED CREDENTIALS_REVOKED",
+        with_api_key(&https, trusting(), &stage.revoked_api_key).await,
+    );
     row(
         "a client certificate",
         &format!("OK as {}", stage::CLIENT),
@@ -118,7 +161,7 @@ pub(super) async fn make(stage: &Stage) -> Vec<Attempt> {
         "UNAUTHENTICATED CREDENTIALS_MISSING",
         missing_method(&https, trusting()).await,
     );
-    attempts
+    Ok(attempts)
 }
 
 async fn tls(target: &str, tls: ClientTls) -> Outcome {
@@ -132,6 +175,16 @@ async fn with_token(target: &str, tls: ClientTls, token: &str) -> Outcome {
             connecting(connect(target, credentials).await).await
         }
         Err(outcome) => outcome,
+    }
+}
+
+async fn with_api_key(target: &str, tls: ClientTls, key: &Secret<String>) -> Outcome {
+    match ApiKey::new(key.clone()) {
+        Ok(key) => {
+            let credentials = ChannelCredentials::tls(tls).with_call_credentials(key);
+            connecting(connect(target, credentials).await).await
+        }
+        Err(error) => Outcome { seen: "no key".to_owned(), why: error.to_string() },
     }
 }
 

@@ -3,6 +3,7 @@
 mod attempts;
 mod stage;
 mod table;
+mod tokens;
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::exit;
+use crate::interrupt::interruption;
 use crate::output::{Failure, Output};
 use stage::Stage;
 
@@ -46,7 +48,7 @@ async fn play(args: &DemoArgs, output: &mut Output) -> Result<u8, Failure> {
             stage.address()
         ));
     }
-    let attempts = attempts::make(&stage).await;
+    let attempts = attempts::make(&stage).await?;
     let unexpected = attempts.iter().filter(|attempt| !attempt.is_as_it_must()).count();
     if output.is_json() {
         output.json(&json!({
@@ -87,22 +89,4 @@ async fn keep(stage: &Stage, output: &mut Output) -> Result<(), Failure> {
     output.say("Ctrl-C ends it.");
     interrupted.await;
     Ok(())
-}
-
-/// Completes at Ctrl-C. From now on, and not only once it is polled.
-#[cfg(unix)]
-fn interruption() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        interrupt.recv().await;
-    })
-}
-
-#[cfg(windows)]
-fn interruption() -> std::io::Result<impl Future<Output = ()>> {
-    let mut interrupt = tokio::signal::windows::ctrl_c()?;
-    Ok(async move {
-        interrupt.recv().await;
-    })
 }

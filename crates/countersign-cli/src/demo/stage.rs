@@ -5,20 +5,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use countersign::authentication::api_keys::{
+    ApiKeys, KeyIssuer, KeyIssuerError, MemoryKeys, NewKey,
+};
 use countersign::{
     ClientCertificates, ClientTls, Drain, Gate, Identity, MutualTls, RootCertificates, Rules,
-    ServerCredentials, StaticTokens, server_builder,
+    Secret, ServerCredentials, StaticTokens, server_builder,
 };
 use countersign_testkit::greeter::{FILE_DESCRIPTOR_SET, GREETER, Greeter};
 use countersign_testkit::pki::{Certificate, CertificateAuthority};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::tokens::Tokens;
 use crate::output::Failure;
 
 /// The token that the server knows, and as whom.
 pub(super) const TOKEN: &str = "demo-token-alice-5d41402abc4b2a76";
 pub(super) const TOKEN_PRINCIPAL: &str = "alice";
+/// Who has the API keys.
+pub(super) const KEY_OWNER: &str = "ci";
 /// The name in the client certificate.
 pub(super) const CLIENT: &str = "spiffe://demo.example/bob";
 
@@ -29,6 +35,10 @@ pub(super) struct Stage {
     pub(super) plaintext: Running,
     /// Requests that reached the server without TLS, whether it let them pass or not.
     pub(super) plaintext_requests: Arc<AtomicUsize>,
+    pub(super) tokens: Tokens,
+    pub(super) api_key: Secret<String>,
+    /// Was good once.
+    pub(super) revoked_api_key: Secret<String>,
     ca: CertificateAuthority,
     other_ca: CertificateAuthority,
     bob: Certificate,
@@ -45,6 +55,10 @@ pub(super) struct Running {
 
 impl Stage {
     pub(super) async fn build() -> Result<Self, Failure> {
+        let tokens = Tokens::new()?;
+        let store = MemoryKeys::new();
+        let (api_key, revoked_api_key) = api_keys(&store).await?;
+        let gate = || gate(&tokens, &store);
         let ca = CertificateAuthority::new("demo CA");
         let other_ca = CertificateAuthority::new("somebody else's CA");
         let bob = ca.client(&[CLIENT]);
@@ -62,7 +76,19 @@ impl Stage {
         let plaintext_requests = Arc::new(AtomicUsize::new(0));
         let counted = Some(Arc::clone(&plaintext_requests));
         let plaintext = start(ServerCredentials::insecure(), gate()?, counted).await?;
-        Ok(Self { greeter, expired, plaintext, plaintext_requests, ca, other_ca, bob, mallory })
+        Ok(Self {
+            greeter,
+            expired,
+            plaintext,
+            plaintext_requests,
+            tokens,
+            api_key,
+            revoked_api_key,
+            ca,
+            other_ca,
+            bob,
+            mallory,
+        })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -81,6 +107,11 @@ impl Stage {
 
     pub(super) fn bob(&self) -> Identity {
         identity(&self.bob)
+    }
+
+    /// A token that is worth something only with Bob's certificate.
+    pub(super) fn token_bound_to_bob(&self) -> Result<String, Failure> {
+        self.tokens.bound_to(&self.bob.chain_der()[0])
     }
 
     /// Says that it is Bob, and somebody else's CA signed it.
@@ -130,7 +161,18 @@ fn tls(
         .map_err(|error| Failure::config("cannot use the demo's certificates").because(&error))
 }
 
-fn gate() -> Result<Gate, Failure> {
+/// Two API keys, the second of them revoked.
+async fn api_keys(store: &MemoryKeys) -> Result<(Secret<String>, Secret<String>), Failure> {
+    let failed =
+        |error: KeyIssuerError| Failure::config("cannot make the demo's API keys").because(&error);
+    let issuer = KeyIssuer::new(store.clone());
+    let good = issuer.create(NewKey::new(KEY_OWNER).scope("greeter")).await.map_err(failed)?;
+    let revoked = issuer.create(NewKey::new(KEY_OWNER).scope("greeter")).await.map_err(failed)?;
+    issuer.revoke(&revoked.record().id, "it was found in a log").await.map_err(failed)?;
+    Ok((good.key().clone(), revoked.key().clone()))
+}
+
+fn gate(tokens: &Tokens, keys: &MemoryKeys) -> Result<Gate, Failure> {
     let rules = Rules::new()
         .health_is_public()
         .reflection_is_authenticated()
@@ -138,6 +180,8 @@ fn gate() -> Result<Gate, Failure> {
         .denied("/countersign.demo.v1.Greeter/Reset");
     Gate::builder()
         .authenticate(StaticTokens::new().with_token(TOKEN_PRINCIPAL, TOKEN))
+        .authenticate(tokens.authenticator()?)
+        .authenticate(ApiKeys::from_store(keys.clone()))
         .authenticate(MutualTls::new())
         .authorize(rules)
         .build()

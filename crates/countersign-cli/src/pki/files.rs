@@ -11,27 +11,27 @@ use zeroize::Zeroizing;
 use crate::output::Failure;
 
 /// The mode of a private key's file: its owner reads and writes it, nobody else does either.
-pub(super) const PRIVATE: u32 = 0o600;
+pub(crate) const PRIVATE: u32 = 0o600;
 
 /// The mode of a certificate's file, before the umask.
-pub(super) const PUBLIC: u32 = 0o644;
+pub(crate) const PUBLIC: u32 = 0o644;
 
 /// The mode of a directory that holds keys.
 #[cfg(unix)]
 const DIRECTORY: u32 = 0o700;
 
 /// A file to write.
-pub(super) struct NewFile<'a> {
-    pub(super) path: &'a Path,
-    pub(super) contents: &'a [u8],
-    pub(super) mode: u32,
+pub(crate) struct NewFile<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) contents: &'a [u8],
+    pub(crate) mode: u32,
 }
 
 /// Writes files that belong together.
 ///
 /// All of them are complete under temporary names before the first gets its own. A file that is
 /// there already is replaced with `force`; without, it is left as it is and none is written.
-pub(super) fn write(files: &[NewFile<'_>], force: bool) -> Result<(), Failure> {
+pub(crate) fn write(files: &[NewFile<'_>], force: bool) -> Result<(), Failure> {
     if !force {
         for file in files {
             // The link itself counts, wherever it points.
@@ -91,7 +91,7 @@ fn exists(path: &Path) -> Failure {
 }
 
 /// Makes a directory that only its owner can enter, and says whether it is new.
-pub(super) fn make_directory(dir: &Path) -> Result<bool, Failure> {
+pub(crate) fn make_directory(dir: &Path) -> Result<bool, Failure> {
     if dir.is_dir() {
         return Ok(false);
     }
@@ -104,7 +104,7 @@ pub(super) fn make_directory(dir: &Path) -> Result<bool, Failure> {
 }
 
 /// Reads a file of at most `max_bytes`. It may hold a key, so it is wiped after use.
-pub(super) fn read(path: &Path, max_bytes: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn read(path: &Path, max_bytes: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     if path.as_os_str() == OsStr::new("-") {
         return read_from(io::stdin().lock(), max_bytes, 0);
     }
@@ -129,13 +129,13 @@ fn read_from(
 }
 
 /// `cannot write `x`` and why.
-pub(super) fn cannot(verb: &str, path: &Path, error: &io::Error) -> Failure {
+pub(crate) fn cannot(verb: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::config(format!("cannot {verb} `{}`", path.display())).because(error)
 }
 
 /// The mode of a file that others than its owner can read, if they can.
 #[cfg(unix)]
-pub(super) fn exposed_mode(path: &Path) -> Option<u32> {
+pub(crate) fn exposed_mode(path: &Path) -> Option<u32> {
     use std::os::unix::fs::PermissionsExt as _;
 
     let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
@@ -144,12 +144,12 @@ pub(super) fn exposed_mode(path: &Path) -> Option<u32> {
 
 /// Modes are a Unix matter.
 #[cfg(not(unix))]
-pub(super) fn exposed_mode(_: &Path) -> Option<u32> {
+pub(crate) fn exposed_mode(_: &Path) -> Option<u32> {
     None
 }
 
 /// `name.pem` and `name.key`: in `dir` for a bare name, where it points to for a path.
-pub(super) fn pair(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+pub(crate) fn pair(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
     let name = name.strip_suffix(".pem").unwrap_or(name);
     let base =
         if name.contains(std::path::is_separator) { PathBuf::from(name) } else { dir.join(name) };

@@ -24,28 +24,28 @@ pub(super) const BACKDATED: Duration = Duration::from_secs(60 * 60);
 #[derive(Args, Debug)]
 pub(super) struct InitArgs {
     #[command(flatten)]
-    store: StoreArgs,
+    pub(super) store: StoreArgs,
 
     /// The CA's common name
     #[arg(long, value_name = "NAME", default_value = "dev CA", value_parser = name::common)]
-    name: String,
+    pub(super) name: String,
 
     /// How many days the CA is valid
     #[arg(long, value_name = "DAYS", default_value_t = 3650,
           value_parser = clap::value_parser!(u32).range(1..=36_500))]
-    days: u32,
+    pub(super) days: u32,
 
     /// Replace a CA that is there; what it issued is then trusted no longer
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
 }
 
-pub(super) fn run(args: &InitArgs, now: SystemTime, output: &mut Output) -> Result<u8, Failure> {
+/// Makes the CA and writes it.
+pub(super) fn make(args: &InitArgs, now: SystemTime) -> Result<CertificateAuthority, Failure> {
     let (certificate_path, key_path) = (args.store.certificate(), args.store.key());
-    let algorithm = KeyAlgorithm::default();
     let ca = CertificateAuthority::builder(&args.name)
         .valid(now - BACKDATED, now + DAY * args.days)
-        .key(algorithm)
+        .key(KeyAlgorithm::default())
         .try_build()
         .map_err(|error| Failure::config("cannot make a CA").because(&error))?;
 
@@ -65,7 +65,13 @@ pub(super) fn run(args: &InitArgs, now: SystemTime, output: &mut Output) -> Resu
         let path = args.store.dir().join(".gitignore");
         files::write(&[NewFile { path: &path, contents: b"*\n", mode: files::PUBLIC }], false)?;
     }
+    Ok(ca)
+}
 
+pub(super) fn run(args: &InitArgs, now: SystemTime, output: &mut Output) -> Result<u8, Failure> {
+    let (certificate_path, key_path) = (args.store.certificate(), args.store.key());
+    let algorithm = KeyAlgorithm::default();
+    let ca = make(args, now)?;
     let fingerprint = store::fingerprint(&ca.certificate_der());
     if output.is_json() {
         output.json(&json!({

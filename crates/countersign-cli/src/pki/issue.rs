@@ -1,6 +1,6 @@
 //! `countersign pki issue`: certificates for servers and clients.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -32,7 +32,7 @@ enum Role {
 }
 
 #[derive(Args, Debug)]
-struct LeafArgs {
+pub(super) struct LeafArgs {
     /// A DNS name, IP address, URI (`spiffe://…`) or e-mail address; the same as `--san`
     #[arg(value_name = "NAME", value_parser = name::alternative)]
     names: Vec<String>,
@@ -96,39 +96,9 @@ pub(super) fn run(args: &IssueArgs, now: SystemTime, output: &mut Output) -> Res
         Role::Client(args) => (args, "client"),
     };
     let names = args.checked_names(role)?;
-    let out = args.out.as_deref().unwrap_or(role);
-    let (certificate_path, key_path) = files::pair(args.store.dir(), out);
-    // Even `--force` is no wish to lose the CA.
-    if certificate_path == args.store.certificate() || key_path == args.store.key() {
-        return Err(Failure::usage(format!("`{out}` is where the CA lives"))
-            .hint("choose another name for `--out`"));
-    }
-
+    let (certificate_path, key_path) = args.paths(role)?;
     let ca = args.store.open(now, output)?;
-    let mut not_after = now + DAY * args.days;
-    let is_cut = ca.not_after() < not_after;
-    if is_cut {
-        not_after = ca.not_after();
-    }
-    let not_before = ca.not_before().max(now - BACKDATED);
-    let certificate = args
-        .certificate(&ca, role, &names, (not_before, not_after))
-        .map_err(|error| Failure::config("cannot issue the certificate").because(&error))?;
-    files::write(
-        &[
-            NewFile {
-                path: &key_path,
-                contents: certificate.key_pem().as_bytes(),
-                mode: files::PRIVATE,
-            },
-            NewFile {
-                path: &certificate_path,
-                contents: certificate.chain_pem().as_bytes(),
-                mode: files::PUBLIC,
-            },
-        ],
-        args.force,
-    )?;
+    let (certificate, is_cut) = args.make(&ca, role, now)?;
     args.report(
         &Issued { ca: &ca, certificate: &certificate, names: &names, now, is_cut },
         (&certificate_path, &key_path),
@@ -148,6 +118,68 @@ struct Issued<'a> {
 }
 
 impl LeafArgs {
+    /// As the command without further flags has them.
+    pub(super) fn new(store: StoreArgs, names: &[&str], force: bool) -> Self {
+        Self {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            sans: Vec::new(),
+            common_name: None,
+            out: None,
+            days: 7,
+            key_type: KeyType::EcdsaP256,
+            force,
+            store,
+        }
+    }
+
+    /// Where certificate and key go.
+    pub(super) fn paths(&self, role: &str) -> Result<(PathBuf, PathBuf), Failure> {
+        let out = self.out.as_deref().unwrap_or(role);
+        let (certificate_path, key_path) = files::pair(self.store.dir(), out);
+        // Even `--force` is no wish to lose the CA.
+        if certificate_path == self.store.certificate() || key_path == self.store.key() {
+            return Err(Failure::usage(format!("`{out}` is where the CA lives"))
+                .hint("choose another name for `--out`"));
+        }
+        Ok((certificate_path, key_path))
+    }
+
+    /// Makes the certificate and writes it. Also says whether the CA's end cut its life.
+    pub(super) fn make(
+        &self,
+        ca: &CertificateAuthority,
+        role: &str,
+        now: SystemTime,
+    ) -> Result<(Certificate, bool), Failure> {
+        let names = self.checked_names(role)?;
+        let (certificate_path, key_path) = self.paths(role)?;
+        let mut not_after = now + DAY * self.days;
+        let is_cut = ca.not_after() < not_after;
+        if is_cut {
+            not_after = ca.not_after();
+        }
+        let not_before = ca.not_before().max(now - BACKDATED);
+        let certificate = self
+            .certificate(ca, role, &names, (not_before, not_after))
+            .map_err(|error| Failure::config("cannot issue the certificate").because(&error))?;
+        files::write(
+            &[
+                NewFile {
+                    path: &key_path,
+                    contents: certificate.key_pem().as_bytes(),
+                    mode: files::PRIVATE,
+                },
+                NewFile {
+                    path: &certificate_path,
+                    contents: certificate.chain_pem().as_bytes(),
+                    mode: files::PUBLIC,
+                },
+            ],
+            self.force,
+        )?;
+        Ok((certificate, is_cut))
+    }
+
     /// The names, each once, if they make sense together.
     fn checked_names(&self, role: &str) -> Result<Vec<&str>, Failure> {
         let mut names: Vec<&str> = Vec::new();

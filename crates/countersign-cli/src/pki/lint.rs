@@ -18,7 +18,7 @@ const RENEWAL_SHARE: u32 = 5;
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Level {
+pub(crate) enum Level {
     /// It works today, or with some peers.
     Warning,
     /// Peers refuse it.

@@ -1,14 +1,15 @@
 //! `countersign pki`: certificates for development, and a look into any others.
 
+pub(crate) mod development;
 mod facts;
-mod files;
+pub(crate) mod files;
 mod init;
 mod inspect;
 mod issue;
-mod lint;
+pub(crate) mod lint;
 mod name;
-mod store;
-mod text;
+pub(crate) mod store;
+pub(crate) mod text;
 
 use std::time::{Duration, SystemTime};
 

@@ -14,7 +14,7 @@ use crate::pki::{files, text};
 /// More than any CA's certificate or key has.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-pub(super) const DEFAULT_DIRECTORY: &str = ".countersign";
+pub(crate) const DEFAULT_DIRECTORY: &str = ".countersign";
 
 /// Where the CA lives.
 #[derive(Args, Debug)]
@@ -25,6 +25,10 @@ pub(super) struct StoreArgs {
 }
 
 impl StoreArgs {
+    pub(super) fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }

@@ -9,7 +9,7 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 /// `2026-11-29 11:20 UTC`
-pub(super) fn time(time: SystemTime) -> String {
+pub(crate) fn time(time: SystemTime) -> String {
     let time = date_time(time);
     format!(
         "{:04}-{:02}-{:02} {:02}:{:02} UTC",
@@ -22,7 +22,7 @@ pub(super) fn time(time: SystemTime) -> String {
 }
 
 /// `2026-11-29T11:20:07Z` (RFC 3339)
-pub(super) fn timestamp(time: SystemTime) -> String {
+pub(crate) fn timestamp(time: SystemTime) -> String {
     let time = date_time(time);
     format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
@@ -45,7 +45,7 @@ fn date_time(time: SystemTime) -> OffsetDateTime {
 }
 
 /// A length of time in its largest fitting unit, rounded down: `6 days`, `23 hours`, `1 minute`.
-pub(super) fn duration(duration: Duration) -> String {
+pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (count, unit) = match seconds {
         DAY.. => (seconds / DAY, "day"),
@@ -58,18 +58,18 @@ pub(super) fn duration(duration: Duration) -> String {
 }
 
 /// `9f:2c:…`, every byte.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
 }
 
 /// The first four bytes of a fingerprint, enough to tell two apart by eye.
-pub(super) fn short_hex(bytes: &[u8]) -> String {
+pub(crate) fn short_hex(bytes: &[u8]) -> String {
     if bytes.len() > 4 { format!("{}:…", hex(&bytes[..4])) } else { hex(bytes) }
 }
 
 /// Text that somebody else wrote, safe to show: what moves the cursor, turns the direction of
 /// writing or takes no space is shown as an escape.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if is_deceptive(c) {
@@ -90,7 +90,7 @@ fn is_deceptive(c: char) -> bool {
 }
 
 /// Rows of cells in columns, two blanks apart. The last column is as wide as it likes.
-pub(super) fn table(rows: &[[&str; 3]]) -> String {
+pub(crate) fn table(rows: &[[&str; 3]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let (first, second) = (width(0).unwrap_or(0), width(1).unwrap_or(0));
     rows.iter()

@@ -196,6 +196,7 @@ impl<'a> Evidence<'a> {
             level: self.peer.security_level(),
             expires_at: None,
             lease: None,
+            anonymous: false,
         }
     }
 }
@@ -207,8 +208,7 @@ pub(crate) enum Carrier {
     ApiKey,
 }
 
-/// What a call's metadata holds for those who read it, in one pass and before any of it is
-/// looked into.
+/// What a call's metadata holds for those who read it, before any of it is looked into.
 #[derive(Clone, Copy)]
 pub(crate) struct Presented<'a> {
     credential: Option<(Carrier, &'a HeaderValue)>,
@@ -216,33 +216,65 @@ pub(crate) struct Presented<'a> {
     proof: Proof<'a>,
 }
 
+/// Which metadata is there, or may be, to be taken out before the handler.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Carried {
+    pub(crate) authorization: bool,
+    pub(crate) api_key: bool,
+    pub(crate) proof: bool,
+}
+
+impl Carried {
+    /// All that somebody reads.
+    pub(crate) fn perhaps(kinds: EvidenceKinds) -> Self {
+        let EvidenceKinds { authorization, api_key, .. } = kinds;
+        Self { authorization, api_key, proof: authorization }
+    }
+}
+
 impl<'a> Presented<'a> {
-    /// Goes through the metadata once: as cheap as looking up one name, and all values of all
-    /// names are seen.
+    /// Which of it is there. For calls with one credential at most, as all that pass are.
+    pub(crate) fn carried(&self) -> Carried {
+        let is = |wanted| self.credential.is_some_and(|(carrier, _)| carrier == wanted);
+        Carried {
+            authorization: is(Carrier::Authorization),
+            api_key: is(Carrier::ApiKey),
+            proof: self.has_proof(),
+        }
+    }
+
+    /// What was found before, without a proof.
+    pub(crate) fn again(credential: Option<(Carrier, &'a HeaderValue)>) -> Self {
+        let credentials = usize::from(credential.is_some());
+        Self { credential, credentials, proof: Proof::None }
+    }
+
+    /// Looks up what somebody reads.
     pub(crate) fn find(headers: &'a HeaderMap, kinds: EvidenceKinds) -> Self {
         let mut found = Self { credential: None, credentials: 0, proof: Proof::None };
-        if !kinds.authorization && !kinds.api_key {
-            return found;
+        if kinds.authorization {
+            for value in headers.get_all(AUTHORIZATION) {
+                found.add(Carrier::Authorization, value);
+            }
+            for value in headers.get_all(DPOP) {
+                // RFC 9449 §4.3: exactly one.
+                found.proof = match (found.proof, text_of(value)) {
+                    (Proof::None, Some(text)) => Proof::One(text),
+                    _ => Proof::Malformed,
+                };
+            }
         }
-        for (name, value) in headers {
-            let carrier = if kinds.authorization && *name == AUTHORIZATION {
-                Carrier::Authorization
-            } else if kinds.api_key && *name == API_KEY {
-                Carrier::ApiKey
-            } else {
-                if kinds.authorization && *name == DPOP {
-                    // RFC 9449 §4.3: exactly one.
-                    found.proof = match (found.proof, text_of(value)) {
-                        (Proof::None, Some(text)) => Proof::One(text),
-                        _ => Proof::Malformed,
-                    };
-                }
-                continue;
-            };
-            found.credential = Some((carrier, value));
-            found.credentials += 1;
+        if kinds.api_key {
+            for value in headers.get_all(&API_KEY) {
+                found.add(Carrier::ApiKey, value);
+            }
         }
         found
+    }
+
+    fn add(&mut self, carrier: Carrier, value: &'a HeaderValue) {
+        self.credential = Some((carrier, value));
+        self.credentials += 1;
     }
 
     /// The one credential as it was sent; `Ok(None)` when there is none.
@@ -339,6 +371,7 @@ pub struct Authenticated {
     level: SecurityLevel,
     expires_at: Option<SystemTime>,
     lease: Option<Lease>,
+    anonymous: bool,
 }
 
 impl Authenticated {
@@ -363,6 +396,43 @@ impl Authenticated {
     pub fn expiring_at(mut self, end: SystemTime) -> Self {
         self.expires_at = Some(end);
         self
+    }
+
+    /// Whether it is nobody in particular, let in by
+    /// [`Anonymous`](super::Anonymous).
+    pub fn is_anonymous(&self) -> bool {
+        self.anonymous
+    }
+
+    /// Nobody in particular.
+    pub(super) fn made_anonymous(self) -> Self {
+        Self { anonymous: true, ..self }
+    }
+
+    /// The same caller in the name of another authenticator, which stands for the one that
+    /// proved it.
+    pub(super) fn vouched_by(self, authenticator: &str) -> Self {
+        let known = &self.principal;
+        let principal = match known.token() {
+            Some(token) => Principal::with_token(known.name(), authenticator, token.clone()),
+            None => Principal::new(known.name(), authenticator),
+        };
+        Self { principal, ..self }
+    }
+
+    /// The same caller, who is known only as long as another one is.
+    pub(super) fn bound_to(self, other: &Self) -> Self {
+        let expires_at = self.expires_at.into_iter().chain(other.expires_at).min();
+        let lease = match (self.lease, &other.lease) {
+            (Some(lease), Some(other)) => Some(lease.and(other.clone())),
+            _ => None,
+        };
+        Self { expires_at, lease, ..self }
+    }
+
+    /// The same caller, to be proven for each call.
+    pub(super) fn not_leased(self) -> Self {
+        Self { lease: None, ..self }
     }
 
     /// When it has to be looked at again at the latest: its lease's end or its own.

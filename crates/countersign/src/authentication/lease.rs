@@ -25,13 +25,27 @@ impl Lease {
         Self { until: Some(until), granted: None }
     }
 
-    /// Ends also when the generation advances; may be said of several. Read it *before* looking at what it stands for:
-    /// a change in between then ends the lease, and not the change after.
+    /// Ends also when the generation advances; may be said of several. Read it *before* looking
+    /// at what it stands for: a change in between then ends the lease, and not the change after.
     #[must_use]
     pub fn within(mut self, generation: &Generation, seen: u64) -> Self {
         let granted = self.granted.get_or_insert_default();
         Arc::make_mut(granted).push((generation.clone(), seen));
         self
+    }
+
+    /// Holds as long as both do.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let until = self.until.into_iter().chain(other.until).min();
+        let granted = match (self.granted, other.granted) {
+            (Some(mut all), Some(more)) => {
+                Arc::make_mut(&mut all).extend(more.iter().cloned());
+                Some(all)
+            }
+            (one, other) => one.or(other),
+        };
+        Self { until, granted }
     }
 
     /// Whether it still holds.
@@ -45,9 +59,9 @@ impl Lease {
         granted.all(|(generation, seen)| generation.now() == *seen)
     }
 
-    /// Whether anything but time could end it.
-    pub(crate) fn may_be_withdrawn(&self) -> bool {
-        self.granted.is_some()
+    /// Whether anything could end it.
+    pub(crate) fn may_end(&self) -> bool {
+        self.until.is_some() || self.granted.is_some()
     }
 
     /// When it ends by itself.
@@ -95,5 +109,22 @@ mod tests {
         assert!(lease.holds(now));
         generation.advance();
         assert!(!lease.holds(now) && !lease.is_current());
+    }
+
+    #[test]
+    fn two_leases_together_end_with_the_first_of_them() {
+        let (now, later) = (UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(1));
+        let [one, two] = [(); 2].map(|()| Generation::new());
+        let both = || {
+            let first = Lease::until(later).within(&one, one.now());
+            first.and(Lease::unlimited().within(&two, two.now()))
+        };
+        assert_eq!(both().ends_at(), Some(later));
+        assert!(both().may_end() && both().holds(now) && !both().holds(later));
+        for generation in [&one, &two] {
+            let lease = both();
+            generation.advance();
+            assert!(!lease.is_current());
+        }
     }
 }

@@ -4,15 +4,18 @@
 //! nothing else can make.
 
 pub mod api_keys;
+mod combine;
 mod error;
 mod evidence;
 mod introspection;
+mod judged;
 pub mod jwt;
 mod lease;
 mod mutual_tls;
 mod naming;
 mod static_tokens;
 
+pub use combine::{AllOf, Anonymous, AnyOf, all_of, any_of};
 pub use error::{AuthenticationError, Reason};
 pub use evidence::{Authenticated, CallEvidence, CallTarget, Evidence, EvidenceKinds, Proof};
 pub use introspection::{
@@ -22,7 +25,9 @@ pub use lease::{Generation, Lease};
 pub use mutual_tls::MutualTls;
 pub use static_tokens::{StaticTokens, StaticTokensError};
 
-pub(crate) use evidence::{Carrier, DPOP, Malformed, Presented};
+pub(crate) use judged::Judged;
+
+pub(crate) use evidence::{Carried, Carrier, DPOP, Malformed, Presented};
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,6 +36,25 @@ use async_trait::async_trait;
 
 /// What an authenticator makes of a call: `Ok(None)` when there is no evidence of its kind.
 pub type Outcome = Result<Option<Authenticated>, AuthenticationError>;
+
+/// Whether somebody can do what they are there for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// They can.
+    Ready,
+    /// They cannot yet, or not any more.
+    NotReady {
+        /// What is missing, for the operator: a clause without the credential or the caller.
+        why: String,
+    },
+}
+
+impl Readiness {
+    /// Whether it is [`Ready`](Self::Ready).
+    pub fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready)
+    }
+}
 
 /// Turns evidence of some kind into a proven principal.
 ///
@@ -71,6 +95,14 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Whether it can judge evidence at all by now. A gate is ready when all of its
+    /// authenticators are ([`Gate::readiness`](crate::Gate::readiness)). Default: ready.
+    ///
+    /// Asked once a second at most, and must not block.
+    fn readiness(&self) -> Readiness {
+        Readiness::Ready
+    }
+
     /// The `www-authenticate` schemes that a caller without credentials is told, such as
     /// `Bearer` and `DPoP`; none, the default, where metadata cannot help.
     fn challenges(&self) -> &[&'static str] {
@@ -98,6 +130,10 @@ impl<A: Authenticator + ?Sized> Authenticator for Arc<A> {
 
     fn is_repeatable(&self) -> bool {
         A::is_repeatable(self)
+    }
+
+    fn readiness(&self) -> Readiness {
+        A::readiness(self)
     }
 
     fn challenges(&self) -> &[&'static str] {

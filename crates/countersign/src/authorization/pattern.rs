@@ -64,7 +64,7 @@ impl Pattern {
     }
 
     /// How many characters are given; the more, the closer a rule is to a method.
-    pub(super) fn literal_length(&self) -> usize {
+    pub(crate) fn literal_length(&self) -> usize {
         match self {
             Self::Exact(text) => text.len(),
             Self::Service(service) => service.len(),

@@ -73,7 +73,8 @@ impl Rules {
         self.rule(pattern, Access::Optional)
     }
 
-    /// Every proven caller may call it.
+    /// Every proven caller may call it. Whom
+    /// [`Anonymous`](crate::authentication::Anonymous) lets in is nobody here.
     pub fn authenticated(self, pattern: &str) -> Self {
         self.rule(pattern, Access::Authenticated)
     }
@@ -293,7 +294,10 @@ impl Rule {
         let caller = match &self.access {
             Access::Public => None,
             Access::Optional => callers.first().cloned(),
-            Access::Authenticated => Some(callers.first().cloned().ok_or_else(|| self.denial())?),
+            Access::Authenticated => {
+                let known = callers.iter().find(|caller| !caller.is_anonymous());
+                Some(known.cloned().ok_or_else(|| self.denial())?)
+            }
             Access::AuthenticatedBy(names) => {
                 let by = |caller: &&Authenticated| {
                     names.iter().any(|name| name == caller.principal().authenticator())
@@ -477,8 +481,9 @@ mod tests {
             let caller = permit.caller().expect("a caller").principal();
             assert_eq!(caller.authenticator(), "static-tokens", "the first that the rule names");
         }
-        for callers in [&[][..], &[token.clone()], &[certificate], &[token.clone(), token]] {
-            let denied = rule.authorize(callers).expect_err("one is missing");
+        let (one, twice) = (vec![token.clone()], vec![token.clone(), token]);
+        for callers in [Vec::new(), one, vec![certificate], twice] {
+            let denied = rule.authorize(&callers).expect_err("one is missing");
             assert_eq!((denied.rule(), denied.scopes().len()), (Some("/a.B/*"), 0));
         }
     }

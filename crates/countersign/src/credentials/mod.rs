@@ -7,6 +7,7 @@ mod cache;
 mod call;
 mod channel;
 mod composite;
+mod dpop;
 mod metadata;
 pub mod oauth;
 mod per_authority;
@@ -26,6 +27,7 @@ pub use call::{
 };
 pub use channel::{CarriesCallCredentials, ChannelCredentials, Insecure, Local, Tls};
 pub use composite::CompositeCallCredentials;
+pub use dpop::{DpopKey, DpopToken};
 pub use metadata::{CallMetadata, InvalidMetadata};
 pub use per_authority::PerAuthority;
 pub use rejection::Rejection;

@@ -21,8 +21,8 @@ use crate::identity::{Authority, InvalidAuthority, SecurityLevel};
 ///
 /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let credentials = PerAuthority::new()
-///     .with("orders.example", BearerToken::new("one token")?)?
-///     .with("billing.example:8443", BearerToken::new("another")?)?;
+///     .with("orders.example", BearerToken::new("one-token")?)?
+///     .with("billing.example:8443", BearerToken::new("another-one")?)?;
 /// # Ok(())
 /// # }
 /// # example().unwrap();

@@ -214,6 +214,51 @@ mod tests {
         assert_eq!(told(meter.take_at(late, 1)), (false, 0, Some(1)));
     }
 
+    /// The textbook, with times multiplied by the rate so that nothing is ever divided.
+    #[test]
+    fn it_is_the_textbook_whatever_the_numbers() {
+        let mut state = 0x1234_5678_9abc_def1_u64;
+        let mut random = move |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        let (mut passed, mut refused) = (0, 0);
+        for _ in 0..400 {
+            let size = 1 << random(40);
+            let (rate, per, burst) = (random(size) + 1, random(size) + 1, random(20));
+            let mut meter = Meter::new(limit(rate, per, burst));
+            let [rate, per, burst] = [rate, per, burst].map(i128::from);
+            let (mut now, mut full_at) = (0_i128, 0_i128);
+            for _ in 0..50 {
+                let most = u64::try_from(per / rate * 3 + 2).expect("small");
+                // One step in eight goes back.
+                let step = i128::from(random(most));
+                now = if random(8) == 0 { (now - step).max(0) } else { now + step };
+                let cost = random(23);
+                let needed = full_at.max(now * rate) + i128::from(cost) * per;
+                let over = needed - now * rate - burst * per;
+                let expected = over <= 0;
+                if expected {
+                    full_at = needed;
+                }
+                let owed = (full_at - now * rate).max(0);
+                let left = (burst * per - owed).max(0) / per;
+                let wait = match i128::from(cost) > burst {
+                    true => None,
+                    false if expected => Some(0),
+                    false => Some(u128::try_from((over + rate - 1) / rate).expect("positive")),
+                };
+                let told = told(meter.take_at(u128::try_from(now).expect("positive"), cost));
+                let left = u64::try_from(left).expect("at most the burst");
+                assert_eq!(told, (expected, left, wait), "{rate} {per} {burst} {now} {cost}");
+                *(if expected { &mut passed } else { &mut refused }) += 1;
+            }
+        }
+        assert!(passed > 2_000 && refused > 2_000, "{passed} {refused}");
+    }
+
     #[test]
     fn time_that_goes_backwards_makes_nobody_wait_shorter() {
         let mut meter = Meter::new(limit(10, 1_000_000_000, 1));

@@ -215,6 +215,23 @@ pub(crate) struct LoadedClientTls {
 }
 
 impl LoadedClientTls {
+    /// What rustls needs for another protocol than HTTP/2, and the name to verify if one was
+    /// given.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn for_protocol(
+        self,
+        alpn: &[u8],
+    ) -> (Arc<ClientConfig>, Option<ServerName<'static>>) {
+        let mut config = self.config;
+        config.dangerous().set_certificate_verifier(self.verifier);
+        if let Some(identity) = self.identity {
+            let shown = rustls::sign::SingleCertAndKey::from(identity);
+            config.client_auth_cert_resolver = Arc::new(shown);
+        }
+        config.alpn_protocols = vec![alpn.to_vec()];
+        (Arc::new(config), self.verified_name)
+    }
+
     /// Prepares one handshake with the server at `authority`.
     pub(crate) fn handshake(
         &self,

@@ -9,9 +9,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use countersign::async_trait;
 use countersign::authentication::jwt::Algorithm;
 use countersign::credentials::CachedToken;
-use countersign::credentials::oauth::{
-    PemSigner, SelfSignedJwt, ServiceAccountKey, SignError, Signer,
-};
+use countersign::credentials::oauth::{SelfSignedJwt, ServiceAccountKey, SignError, Signer};
 use serde_json::{Value, json};
 use tokio::time::advance;
 

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -23,12 +24,11 @@ use super::{disk, memory, timestamp};
 /// control changes only when somebody changes it.
 ///
 /// Cloning shares everything.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct FileKeys {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     path: PathBuf,
     current: ArcSwap<Content>,
@@ -41,7 +41,6 @@ struct Shared {
 }
 
 /// The file as it was read, and what it says.
-#[derive(Debug)]
 struct Content {
     bytes: Vec<u8>,
     records: BTreeMap<KeyId, KeyRecord>,
@@ -230,6 +229,12 @@ impl KeyStore for FileKeys {
     fn watch(&self) -> Option<Box<dyn KeyChanges>> {
         let (shared, seen) = (Arc::clone(&self.shared), self.shared.current.load_full());
         Some(Box::new(Watch { shared, seen, changed: Vec::new() }))
+    }
+}
+
+impl fmt::Debug for FileKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileKeys({:?})", self.shared.path)
     }
 }
 

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,12 +11,11 @@ use super::record::KeyRecord;
 use super::store::{KeyChange, KeyChanges, KeyStore, KeyStoreError, KeyUse};
 
 /// Keys in this process, for tests and for what ends with it. Cloning shares them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct MemoryKeys {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     records: Mutex<BTreeMap<KeyId, KeyRecord>>,
     changes: broadcast::Sender<KeyChange>,
@@ -87,6 +87,12 @@ impl KeyStore for MemoryKeys {
 
     fn watch(&self) -> Option<Box<dyn KeyChanges>> {
         Some(Box::new(Watch(self.shared.changes.subscribe())))
+    }
+}
+
+impl fmt::Debug for MemoryKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemoryKeys({} keys)", self.records().len())
     }
 }
 

@@ -28,8 +28,12 @@ mod issuer;
 mod maintenance;
 mod memory;
 mod network;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod random;
 mod record;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod store;
 mod throttle;
 mod timestamp;
@@ -47,7 +51,11 @@ pub use hash::{HashScheme, InvalidPepper, KeyHash, Peppers};
 pub use issuer::{IssuedKey, Judgement, KeyIssuer, KeyIssuerError, NewKey};
 pub use memory::MemoryKeys;
 pub use network::{InvalidNetwork, Network};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresKeys;
 pub use random::NoRandomness;
 pub use record::{InvalidRecord, KeyRecord, KeyState, Revocation};
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteKeys;
 pub use store::{KeyChange, KeyChanges, KeyStore, KeyStoreError, KeyStoreErrorKind, KeyUse};
 pub use throttle::FailureLimit;

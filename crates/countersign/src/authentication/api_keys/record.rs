@@ -286,7 +286,8 @@ pub(super) mod tests {
     fn what_is_out_of_form_or_bounds_is_refused() {
         let long = "x".repeat(KeyRecord::MAX_TEXT + 1);
         let many = |text: &str| vec![text.to_owned(); KeyRecord::MAX_LIST + 1];
-        let changes: [(&str, &dyn Fn(&mut KeyRecord)); 12] = [
+        type Change<'a> = &'a dyn Fn(&mut KeyRecord);
+        let changes: [(&str, Change<'_>); 12] = [
             ("no owner", &|key| key.owner.clear()),
             ("long owner", &|key| key.owner = long.clone()),
             ("line break", &|key| key.owner = "ci\nroot".to_owned()),

@@ -1,7 +1,7 @@
 //! The authenticator by itself: what it makes of each key, and what it asks of the store.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -40,6 +40,18 @@ impl Clock for TestClock {
 struct Cuttable {
     keys: MemoryKeys,
     is_cut: Arc<AtomicBool>,
+    hangs: Arc<AtomicBool>,
+    /// How many questions are open, and how many were at most.
+    open: Arc<(AtomicUsize, AtomicUsize)>,
+}
+
+/// A question that is open until this is dropped.
+struct Open<'a>(&'a AtomicUsize);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Cuttable {
@@ -58,6 +70,12 @@ impl Cuttable {
 #[async_trait]
 impl KeyStore for Cuttable {
     async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, KeyStoreError> {
+        let open = self.open.0.fetch_add(1, Ordering::SeqCst) + 1;
+        let _open = Open(&self.open.0);
+        self.open.1.fetch_max(open, Ordering::SeqCst);
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.reach()?.get(id).await
     }
 
@@ -366,6 +384,29 @@ async fn while_the_store_is_down_what_is_cached_serves_to_its_end() {
     assert_eq!(bench.present(used.key().expose()).await, "ci");
     assert_eq!(bench.present(unused.key().expose()).await, "ci");
     assert_eq!(bench.keys.counters().store_failures(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_asked_so_much_at_once_and_waited_for_so_long() {
+    let bench = Bench::new();
+    let issued = bench.issue(ci()).await;
+    bench.store.hangs.store(true, Ordering::SeqCst);
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let (keys, key) = (bench.keys.clone(), issued.key().clone());
+        waiting.spawn(async move {
+            let peer = peer("192.0.2.1");
+            told(keys.authenticate(&Evidence::new(&peer, CallEvidence::ApiKey(key.expose()))).await)
+        });
+    }
+    let begun = tokio::time::Instant::now();
+    for outcome in waiting.join_all().await {
+        assert_eq!(outcome, "VERIFIER_UNAVAILABLE");
+    }
+    assert_eq!(begun.elapsed().as_secs(), 5, "those who wait for their turn wait no longer");
+    assert_eq!(bench.store.open.1.load(Ordering::SeqCst), ApiKeys::MAX_LOOKUPS);
+    bench.store.hangs.store(false, Ordering::SeqCst);
+    assert_eq!(bench.present(issued.key().expose()).await, "ci");
 }
 
 #[tokio::test]

@@ -27,13 +27,17 @@ pub struct NearMiss<'p> {
 }
 
 pub(super) fn nearest<'p>(allow: &'p RuleIndex, seen: &Seen<'_>) -> Option<NearMiss<'p>> {
-    let miss =
-        |rule: &super::parse::Rule| rule.conditions.iter().filter(|one| !one.holds(seen)).count();
-    let far = |rule: &super::parse::Rule| {
-        // A rule for another method is far from this one, whoever asks.
-        rule.conditions.iter().any(|one| matches!(one, Condition::Paths(_)) && !one.holds(seen))
-    };
-    let rule = allow.rules().iter().min_by_key(|rule| (far(rule), miss(rule)))?;
+    let path = seen.request.path.as_str();
+    let rule = allow.rules().iter().min_by_key(|rule| {
+        let missing = || rule.conditions.iter().filter(|one| !one.holds(seen));
+        let apart = |one: &Condition| match one {
+            Condition::Paths(paths) => path.len() + 1 - paths.in_common(path),
+            _ => 0,
+        };
+        // A rule for another method is far from this one, whoever asks, and farther still where
+        // it is for another service.
+        (missing().map(apart).max(), missing().count())
+    })?;
     let (met, missing): (Vec<_>, Vec<_>) =
         rule.conditions.iter().partition(|condition| condition.holds(seen));
     Some(NearMiss {

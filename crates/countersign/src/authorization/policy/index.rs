@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::condition::{Condition, Seen};
 use super::parse::Rule;
 use super::pattern::{Pattern, TextSet};
+use crate::identity::MethodPath;
 
 /// The rules of one list, in the order of the file.
 ///
@@ -13,7 +14,7 @@ use super::pattern::{Pattern, TextSet};
 #[derive(Debug)]
 pub(super) struct RuleIndex {
     rules: Vec<Rule>,
-    paths: TextIndex,
+    paths: PathIndex,
     principals: TextIndex,
     others: Vec<u32>,
 }
@@ -40,7 +41,7 @@ impl RuleIndex {
                 (None, None) => others.push(id),
             }
         }
-        let (paths, principals) = (TextIndex::new(&paths), TextIndex::new(&principals));
+        let (paths, principals) = (PathIndex::new(&paths), TextIndex::new(&principals));
         Self { rules, paths, principals, others }
     }
 
@@ -62,7 +63,7 @@ impl RuleIndex {
                 best = Some(*id);
             }
         };
-        self.paths.each(seen.request.path().as_str(), &mut look);
+        self.paths.each(&seen.request.path(), &mut look);
         if !self.principals.is_empty() {
             seen.any_name(|name| {
                 self.principals.each(name, &mut look);
@@ -71,6 +72,49 @@ impl RuleIndex {
         }
         look(&self.others);
         best.map(|id| id as usize)
+    }
+}
+
+/// Paths and the rules that have them. Those of a whole service, `/package.Service/*`, are the
+/// most usual prefixes, and are found by the hash of the service.
+#[derive(Debug, Default)]
+struct PathIndex {
+    services: HashMap<Box<str>, Vec<u32>>,
+    others: TextIndex,
+}
+
+impl PathIndex {
+    fn new(patterns: &[(&str, u32)]) -> Self {
+        let mut index = Self::default();
+        let mut others = Vec::new();
+        for (text, id) in patterns {
+            match service(text) {
+                Some(service) => add(index.services.entry(service.into()).or_default(), *id),
+                None => others.push((*text, *id)),
+            }
+        }
+        index.others = TextIndex::new(&others);
+        index
+    }
+
+    fn each(&self, path: &MethodPath<'_>, look: &mut impl FnMut(&[u32])) {
+        if let Some(ids) = self.services.get(path.service()) {
+            look(ids);
+        }
+        self.others.each(path.as_str(), look);
+    }
+}
+
+/// The service of a pattern that is for all of its methods and nothing else.
+fn service(pattern: &str) -> Option<&str> {
+    let service = pattern.strip_prefix('/')?.strip_suffix("/*")?;
+    (!service.is_empty() && !service.contains('/')).then_some(service)
+}
+
+/// Ids come in order, and a rule may have a text twice.
+fn add(ids: &mut Vec<u32>, id: u32) {
+    if ids.last() != Some(&id) {
+        ids.push(id);
     }
 }
 
@@ -89,12 +133,7 @@ impl TextIndex {
         for (text, id) in patterns {
             match Pattern::parse(text) {
                 Pattern::Exact(exact) => {
-                    let ids: &mut Vec<u32> =
-                        index.exact.entry(exact.as_bytes().into()).or_default();
-                    // A rule may have a text twice; its ids come in order.
-                    if ids.last() != Some(id) {
-                        ids.push(*id);
-                    }
+                    add(index.exact.entry(exact.as_bytes().into()).or_default(), *id);
                 }
                 Pattern::Prefix(prefix) => prefixes.push((prefix.bytes().collect(), *id)),
                 Pattern::Suffix(suffix) => suffixes.push((suffix.bytes().rev().collect(), *id)),
@@ -116,8 +155,22 @@ impl TextIndex {
         if let Some(ids) = self.exact.get(text) {
             look(ids);
         }
-        self.prefixes.each(text.len(), |at| text[at], look);
-        self.suffixes.each(text.len(), |at| text[text.len() - 1 - at], look);
+        self.prefixes.each(text, look);
+        if !self.suffixes.all.is_empty() {
+            // A text turned round: on the stack, as all but absurd ones are short.
+            let mut short = [0; 256];
+            let mut long = Vec::new();
+            let turned = match short.get_mut(..text.len()) {
+                Some(short) => short,
+                None => {
+                    long.resize(text.len(), 0);
+                    &mut long[..]
+                }
+            };
+            turned.copy_from_slice(text);
+            turned.reverse();
+            self.suffixes.each(turned, look);
+        }
     }
 }
 
@@ -159,16 +212,11 @@ impl Prefixes {
 
     /// Every prefix of the text. All of them stand before the text in order, and none of them
     /// other than the last that does, or a prefix of that one.
-    fn each(&self, length: usize, byte: impl Fn(usize) -> u8, look: &mut impl FnMut(&[u32])) {
-        let before = |prefix: &Prefix| {
-            let other = (0..length).map(&byte);
-            prefix.text.iter().copied().le(other)
-        };
-        let end = self.all.partition_point(before);
+    fn each(&self, text: &[u8], look: &mut impl FnMut(&[u32])) {
+        let end = self.all.partition_point(|prefix| *prefix.text <= *text);
         let mut at = end.checked_sub(1).map(index_of);
         while let Some(prefix) = at.map(|at| &self.all[at as usize]) {
-            let (text, mut bytes) = (&prefix.text, (0..length).map(&byte));
-            if text.iter().all(|wanted| bytes.next() == Some(*wanted)) {
+            if text.starts_with(&prefix.text) {
                 look(&prefix.ids);
             }
             at = prefix.parent;
@@ -187,8 +235,7 @@ mod tests {
     fn found(prefixes: &[&str], text: &str) -> Vec<u32> {
         let all = prefixes.iter().zip(0..).map(|(p, id)| (p.as_bytes().into(), id)).collect();
         let mut found = Vec::new();
-        let bytes = text.as_bytes();
-        Prefixes::new(all).each(bytes.len(), |at| bytes[at], &mut |ids| found.extend(ids));
+        Prefixes::new(all).each(text.as_bytes(), &mut |ids| found.extend(ids));
         found.sort_unstable();
         found
     }

@@ -18,6 +18,8 @@ mod own;
 mod parse;
 mod pattern;
 mod request;
+#[cfg(feature = "toml")]
+mod toml;
 
 pub use access::MethodAccess;
 pub use audit::{AuditCondition, AuditOptions};
@@ -107,8 +109,31 @@ impl Policy {
     ///
     /// The first thing that is wrong with it, with its line and column.
     pub fn from_json_with(text: &str, options: &PolicyOptions) -> Result<Self, InvalidPolicy> {
-        let written = parse::policy(text, options)?;
-        Ok(Self {
+        Ok(Self::compile(parse::json(text, options)?))
+    }
+
+    /// Reads a policy that a hand wrote in TOML: the same keys, as `[[allow_rules]]`.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it, with its line and column.
+    #[cfg(feature = "toml")]
+    pub fn from_toml(text: &str) -> Result<Self, InvalidPolicy> {
+        Self::from_toml_with(text, &PolicyOptions::default())
+    }
+
+    /// Reads a policy in TOML in another way than the default one.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it, with its line and column.
+    #[cfg(feature = "toml")]
+    pub fn from_toml_with(text: &str, options: &PolicyOptions) -> Result<Self, InvalidPolicy> {
+        Ok(Self::compile(parse::toml(text, options)?))
+    }
+
+    fn compile(written: parse::Written) -> Self {
+        Self {
             inner: Arc::new(Inner {
                 name: written.name.into(),
                 deny: RuleIndex::new(written.deny),
@@ -116,10 +141,11 @@ impl Policy {
                 audit: written.audit,
                 options: written.options,
             }),
-        })
+        }
     }
 
-    /// Reads a policy from a file of JSON. Blocks while it reads.
+    /// Reads a policy from a file of JSON, or with the feature `toml` of TOML if its name ends in
+    /// `.toml`. Blocks while it reads.
     ///
     /// # Errors
     ///
@@ -139,8 +165,14 @@ impl Policy {
     ) -> Result<Self, PolicyError> {
         let path = path.as_ref();
         let text = read(path).map_err(|source| PolicyError::Read { path: path.into(), source })?;
-        Self::from_json_with(&text, options)
-            .map_err(|source| PolicyError::Invalid { path: path.into(), source })
+        #[cfg(feature = "toml")]
+        let read = match path.extension().is_some_and(|extension| extension == "toml") {
+            true => Self::from_toml_with(&text, options),
+            false => Self::from_json_with(&text, options),
+        };
+        #[cfg(not(feature = "toml"))]
+        let read = Self::from_json_with(&text, options);
+        read.map_err(|source| PolicyError::Invalid { path: path.into(), source })
     }
 
     /// The policy's name.

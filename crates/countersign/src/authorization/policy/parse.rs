@@ -11,8 +11,8 @@ use super::error::InvalidPolicy;
 use super::fields::{Fields, text};
 use super::json::{self, Node, Place};
 use super::options::PolicyOptions;
-use super::own;
 use super::pattern::TextSet;
+use super::{Policy, own};
 
 /// A policy as it was written.
 #[derive(Debug)]
@@ -31,10 +31,28 @@ pub(super) struct Rule {
     pub(super) conditions: Vec<Condition>,
 }
 
-pub(super) fn policy(text: &str, options: &PolicyOptions) -> Result<Written, InvalidPolicy> {
-    let node = json::parse(text)?;
+pub(super) fn json(text: &str, options: &PolicyOptions) -> Result<Written, InvalidPolicy> {
+    bounded(text)?;
+    policy(&json::parse(text)?, options)
+}
+
+#[cfg(feature = "toml")]
+pub(super) fn toml(text: &str, options: &PolicyOptions) -> Result<Written, InvalidPolicy> {
+    bounded(text)?;
+    policy(&super::toml::parse(text)?, options)
+}
+
+fn bounded(text: &str) -> Result<(), InvalidPolicy> {
+    if u64::try_from(text.len()).is_ok_and(|length| length <= Policy::MAX_BYTES) {
+        return Ok(());
+    }
+    let start = Place { line: 1, column: 1 };
+    Err(InvalidPolicy::unreadable(start, "it is longer than 16 MiB"))
+}
+
+fn policy(node: &Node, options: &PolicyOptions) -> Result<Written, InvalidPolicy> {
     let known = ["name", "deny_rules", "allow_rules", "audit_logging_options", own::KEY];
-    let fields = Fields::of(&node, "the policy", &known)?;
+    let fields = Fields::of(node, "the policy", &known)?;
     let name = fields.name("name")?.to_owned();
     let deny = rules(fields, "deny_rules")?;
     let allow = rules(fields, "allow_rules")?;

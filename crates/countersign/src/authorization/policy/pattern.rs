@@ -77,6 +77,15 @@ impl TextSet {
         &self.written
     }
 
+    /// How many bytes of a text stand in one of these too, at most, from its beginning on.
+    pub(super) fn in_common(&self, text: &str) -> usize {
+        let common = |written: &String| {
+            let literal = Pattern::parse(written).literal().bytes();
+            literal.zip(text.bytes()).take_while(|(a, b)| a == b).count()
+        };
+        self.written.iter().map(common).max().unwrap_or(0)
+    }
+
     /// The texts, at most four of them.
     pub(super) fn describe(&self) -> String {
         let mut shown: Vec<Cow<'_, str>> =

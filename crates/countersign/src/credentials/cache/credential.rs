@@ -90,18 +90,19 @@ impl<S: TokenSource> CachedToken<S> {
         Ok(Secret::from(held.token()))
     }
 
-    pub(crate) fn cache(&self) -> &TokenCache<S> {
+    #[cfg(test)]
+    pub(super) fn cache(&self) -> &TokenCache<S> {
         &self.cache
     }
 
-    pub(crate) fn key<'a>(&self, host: Option<&'a str>) -> Option<&'a str> {
+    fn key<'a>(&self, host: Option<&'a str>) -> Option<&'a str> {
         match self.cache.source().scope() {
             TokenScope::Any => None,
             TokenScope::Host => host,
         }
     }
 
-    pub(crate) fn request(&self, host: Option<&str>) -> TokenRequest {
+    fn request(&self, host: Option<&str>) -> TokenRequest {
         self.key(host).map_or_else(TokenRequest::any, TokenRequest::for_host)
     }
 }

@@ -170,11 +170,6 @@ impl Held {
         text.get(self.scheme.len() + 1..).unwrap_or_default()
     }
 
-    /// The scheme that it is sent under.
-    pub(crate) fn scheme(&self) -> &'static str {
-        self.scheme
-    }
-
     pub(super) fn name(&self) -> TokenName {
         self.name
     }

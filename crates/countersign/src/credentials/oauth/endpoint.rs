@@ -1,10 +1,10 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Map, Value};
 
 use super::client_authentication::ClientAuthentication;
@@ -12,6 +12,7 @@ use super::form::Form;
 use super::signer::SignError;
 use crate::authentication::jwt::json;
 use crate::clock::{Clock, SystemClock};
+use crate::credentials::dpop::{DpopKey, Proven, nonce_in};
 use crate::credentials::{FetchedToken, TokenError};
 use crate::fetch::{FetchError, FetchLimits, HttpClient, Url};
 use crate::secret::Secret;
@@ -26,6 +27,14 @@ pub struct TokenEndpoint {
     client: Option<ClientAuthentication>,
     http: Arc<dyn HttpClient>,
     clock: Arc<dyn Clock>,
+    dpop: Option<Arc<Binding>>,
+}
+
+/// What tokens are to be bound to.
+struct Binding {
+    key: DpopKey,
+    /// What the endpoint wants to see in the next proof.
+    nonce: Mutex<Option<Arc<str>>>,
 }
 
 /// A token endpoint's answer, checked as far as it is the same for all grants.
@@ -76,13 +85,22 @@ impl TokenEndpoint {
     ) -> Result<Self, TokenError> {
         let url = Url::parse(url)
             .map_err(|error| TokenError::permanent("the token endpoint").with_source(error))?;
-        Ok(Self { url, client, http, clock: Arc::new(SystemClock) })
+        Ok(Self { url, client, http, clock: Arc::new(SystemClock), dpop: None })
     }
 
     /// Reads the time of assertions from here. Default: the operating system's clock.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Has tokens bound to this key (RFC 9449 §5), and takes no others.
+    ///
+    /// An endpoint that asks for a nonce is asked once more with it.
+    #[must_use]
+    pub fn with_dpop(mut self, key: DpopKey) -> Self {
+        self.dpop = Some(Arc::new(Binding { key, nonce: Mutex::new(None) }));
         self
     }
 
@@ -97,7 +115,32 @@ impl TokenEndpoint {
 
     /// Sends one grant and reads the answer.
     pub(super) async fn ask(&self, form: Form, accept: Accept) -> Result<TokenAnswer, TokenError> {
-        let request = self.request(form).await.map_err(|error| signing(error, self))?;
+        let mut answer = self.send(form.copy()).await?;
+        if self.wants_a_nonce(&answer) {
+            answer = self.send(form).await?;
+        }
+        let (head, body) = answer.into_parts();
+        if head.status != StatusCode::OK {
+            return Err(self.refused(head.status, &head.headers, &body));
+        }
+        self.read(&body, accept)
+    }
+
+    async fn send(&self, form: Form) -> Result<Response<Bytes>, TokenError> {
+        let mut request = self.request(form).await.map_err(|error| signing(error, self))?;
+        if let Some(dpop) = &self.dpop {
+            let nonce = dpop.nonce();
+            let url = self.url();
+            let of = Proven {
+                method: "POST",
+                url: url.split('?').next().unwrap_or_default(),
+                token: None,
+                nonce: nonce.as_deref(),
+            };
+            let proof = dpop.key.proof(&of, self.clock.now())?;
+            let proof = HeaderValue::try_from(proof).expect("base64url and dots");
+            request.headers_mut().insert("dpop", proof);
+        }
         let answer = self.http.send(request, Self::LIMITS).await.map_err(|error| {
             let words = format!("there is no answer from {self:?}");
             match error {
@@ -105,11 +148,21 @@ impl TokenEndpoint {
                 _ => TokenError::transient(words).with_source(error),
             }
         })?;
-        let (head, body) = answer.into_parts();
-        if head.status != StatusCode::OK {
-            return Err(self.refused(head.status, &head.headers, &body));
-        }
-        self.read(&body, accept)
+        Ok(answer)
+    }
+
+    /// Whether the same grant may do better with the nonce that is in the answer
+    /// (RFC 9449 §8). The nonce is remembered, whatever the answer is.
+    fn wants_a_nonce(&self, answer: &Response<Bytes>) -> bool {
+        let Some(dpop) = &self.dpop else { return false };
+        let Some(nonce) = nonce_in(answer.headers()) else { return false };
+        let last = dpop.nonce.lock().unwrap_or_else(PoisonError::into_inner).replace(nonce.clone());
+        let is_new = last.is_none_or(|last| last != nonce);
+        let wants = || {
+            let mut members = json::object(answer.body()).unwrap_or_default();
+            text(&mut members, "error").is_some_and(|code| code == "use_dpop_nonce")
+        };
+        is_new && answer.status().is_client_error() && wants()
     }
 
     async fn request(&self, form: Form) -> Result<Request<Bytes>, SignError> {
@@ -135,13 +188,18 @@ impl TokenEndpoint {
             .ok_or_else(|| bad("without an access_token"))?;
         let token = Secret::from(token);
         let kind = text(&mut members, "token_type").ok_or_else(|| bad("without a token_type"))?;
-        let fits = kind.eq_ignore_ascii_case("bearer")
+        let wanted = if self.dpop.is_some() { "DPoP" } else { "Bearer" };
+        let fits = kind.eq_ignore_ascii_case(wanted)
             || (accept == Accept::BearerOrNone && kind.eq_ignore_ascii_case("n_a"));
         if !fits {
-            let words = format!("{self:?} gave a token of type {:?}, not Bearer", shortened(&kind));
+            let words =
+                format!("{self:?} gave a token of type {:?}, not {wanted}", shortened(&kind));
             return Err(TokenError::permanent(words));
         }
-        let mut token = FetchedToken::bearer(token);
+        let mut token = match self.dpop {
+            Some(_) => FetchedToken::dpop(token),
+            None => FetchedToken::bearer(token),
+        };
         match members.get("expires_in") {
             None | Some(Value::Null) => {}
             Some(value) => {
@@ -187,6 +245,12 @@ impl TokenEndpoint {
             Some(seconds) => error.with_retry_after(Duration::from_secs(seconds)),
             None => error,
         }
+    }
+}
+
+impl Binding {
+    fn nonce(&self) -> Option<Arc<str>> {
+        self.nonce.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -42,6 +42,11 @@ impl Form {
         self
     }
 
+    /// The same once more, for another try.
+    pub(crate) fn copy(&self) -> Self {
+        Self { body: self.body.clone() }
+    }
+
     /// The body, wiped with its last copy.
     pub(crate) fn into_body(mut self) -> Bytes {
         Bytes::from_owner(Zeroizing::new(std::mem::take(&mut *self.body).into_bytes()))

@@ -1,11 +1,13 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::challenge::Challenge;
 use super::denial::{DecisionIds, Denials};
 use super::layer::{Gate, Inner};
 use super::memory::GateMark;
+use super::watch::{StreamExpiry, Watching};
 use crate::authentication::{Authenticator, EvidenceKinds};
-use crate::authorization::{RuleSet, Rules, RulesError};
+use crate::authorization::{InvalidPattern, RuleSet, Rules, RulesError};
 use crate::clock::{Clock, SystemClock};
 use crate::transport::warnings::Warnings;
 
@@ -18,6 +20,8 @@ pub struct GateBuilder {
     realm: String,
     clock: Arc<dyn Clock>,
     tonic_connection_info: bool,
+    modes: Vec<(String, StreamExpiry)>,
+    recheck_every: Duration,
 }
 
 /// Why a gate cannot be built.
@@ -27,6 +31,9 @@ pub enum GateError {
     /// The rules cannot be used.
     #[error(transparent)]
     Rules(#[from] RulesError),
+    /// A pattern of [`GateBuilder::when_credentials_end`] cannot be read.
+    #[error(transparent)]
+    Pattern(#[from] InvalidPattern),
     /// Two authenticators have the same name, and rules could not tell them apart.
     #[error("two authenticators are named {name:?}")]
     DuplicateAuthenticator {
@@ -57,6 +64,8 @@ impl GateBuilder {
             realm: "grpc".to_owned(),
             clock: Arc::new(SystemClock),
             tonic_connection_info: true,
+            modes: Vec::new(),
+            recheck_every: Watching::EVERY,
         }
     }
 
@@ -88,11 +97,32 @@ impl GateBuilder {
     /// Whether requests carry tonic's own connection info too, for its `remote_addr()`,
     /// `local_addr()` and `peer_certs()`. Default: `true`.
     ///
-    /// It costs two allocations for each call, and two more over a connection with a client
+    /// It costs one allocation for each call, and three over a connection with a client
     /// certificate. Handlers that ask
     /// [`peer_identity()`](super::ServerRequestExt::peer_identity) instead have no use for it.
     pub fn tonic_connection_info(mut self, wanted: bool) -> Self {
         self.tonic_connection_info = wanted;
+        self
+    }
+
+    /// What becomes of calls to these methods that still go on when what proved their caller
+    /// ends. Default: [`StreamExpiry::Terminate`].
+    ///
+    /// Patterns are as in [`Rules`]; an exact one goes first, and then the one with the most
+    /// characters given.
+    pub fn when_credentials_end(mut self, pattern: &str, then: StreamExpiry) -> Self {
+        self.modes.push((pattern.to_owned(), then));
+        self
+    }
+
+    /// How long an idle stream may go on after its credential was taken back, or after the clock
+    /// was set forward beyond its end. Default: 30 s; between 100 ms and an hour.
+    ///
+    /// What an authenticator granted a [lease](crate::authentication::Lease) for is looked at
+    /// again when the lease has ended or was ended, with the credential that the call came with,
+    /// and no more often than this. Where nobody can tell ten times in a row, the stream ends.
+    pub fn recheck_streams_every(mut self, interval: Duration) -> Self {
+        self.recheck_every = interval;
         self
     }
 
@@ -132,7 +162,9 @@ impl GateBuilder {
             warnings: Warnings::new(),
             clock: self.clock,
             mark: Arc::new(GateMark::default()),
+            nobody: Arc::new([]),
             tonic_connection_info: self.tonic_connection_info,
+            watching: Watching::new(self.modes, self.recheck_every)?,
         }))
     }
 }

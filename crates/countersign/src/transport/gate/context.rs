@@ -5,7 +5,7 @@ use tonic::Status;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::authentication::Authenticated;
+use crate::authentication::{Authenticated, Lease};
 use crate::authorization::Permit;
 use crate::identity::{PeerIdentity, Principal};
 use crate::transport::server::{ConnectionInfo, connection_info};
@@ -22,11 +22,26 @@ pub struct AuthContext {
 struct Inner {
     permit: Permit,
     callers: Arc<[Authenticated]>,
+    /// Whether anything of what proved them can end while a call goes on.
+    may_end: bool,
 }
 
 impl AuthContext {
     pub(super) fn new(permit: Permit, callers: Arc<[Authenticated]>) -> Self {
-        Self { inner: Arc::new(Inner { permit, callers }) }
+        let may_end = callers.iter().any(|caller| {
+            caller.expires_at().is_some() || caller.lease().is_some_and(Lease::may_end)
+        });
+        Self { inner: Arc::new(Inner { permit, callers, may_end }) }
+    }
+
+    /// Whether the call has to be watched.
+    pub(super) fn may_end(&self) -> bool {
+        self.inner.may_end
+    }
+
+    /// All callers, shared.
+    pub(super) fn shared_callers(&self) -> &Arc<[Authenticated]> {
+        &self.inner.callers
     }
 
     /// Whether it is about these callers, as they were proven then.

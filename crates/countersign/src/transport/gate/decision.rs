@@ -8,11 +8,11 @@ use http::HeaderMap;
 use http::uri::Uri;
 
 use super::context::AuthContext;
-use super::judged::Judged;
 use super::layer::Inner;
 use super::memory::{Memory, Recalled};
 use crate::authentication::{
-    Authenticated, AuthenticationError, CallTarget, Evidence, Malformed, Presented, Reason,
+    Authenticated, AuthenticationError, CallTarget, Carried, Evidence, Judged, Malformed,
+    Presented, Reason,
 };
 use crate::authorization::{Access, Rule};
 use crate::identity::{MethodPath, PeerIdentity, Principal};
@@ -42,7 +42,7 @@ pub(super) struct Refusal {
 
 /// What becomes of a call.
 pub(super) enum Decision {
-    Pass(AuthContext),
+    Pass(AuthContext, Carried),
     Refused(Box<Refusal>),
     /// Its path is not a method's one spelling.
     NotCanonical,
@@ -54,25 +54,30 @@ type Callers = Arc<[Authenticated]>;
 impl Inner {
     /// Decides without waiting; `None` when an authenticator has to.
     pub(super) fn decide_now(&self, call: Call<'_>) -> Option<Decision> {
-        let recalled = match call.uri.query() {
-            Some(_) => return Some(Decision::NotCanonical),
-            None => self.recall(call),
+        if call.uri.query().is_some() {
+            return Some(Decision::NotCanonical);
+        }
+        let mut presented = None;
+        let recalled = self.recall(call, &mut presented);
+        let carried = |presented: &Option<Presented<'_>>| match presented {
+            Some(presented) => presented.carried(),
+            None => Carried::perhaps(self.reads),
         };
         if let Recalled::Pass(context) = recalled {
-            return Some(Decision::Pass(context));
+            return Some(Decision::Pass(context, carried(&presented)));
         }
         let Ok(path) = MethodPath::parse(call.uri.path()) else {
             return Some(Decision::NotCanonical);
         };
         let rule = self.rules.find(&path);
-        if let Some(context) = rule.and_then(pass_public) {
+        if let Some(context) = rule.and_then(|rule| self.pass_public(rule)) {
             self.remember_pass(call, true, &context);
-            return Some(Decision::Pass(context));
+            return Some(Decision::Pass(context, Carried::perhaps(self.reads)));
         }
         if let Recalled::Callers(callers) = recalled {
-            return Some(self.authorize(call, rule, callers));
+            return Some(self.authorize(call, rule, callers, carried(&presented)));
         }
-        let presented = Presented::find(call.headers, self.reads);
+        let presented = presented.unwrap_or_else(|| Presented::find(call.headers, self.reads));
         let evidence = match self.evidence(call, path, &presented) {
             Ok(evidence) => evidence,
             Err(refusal) => return Some(Decision::Refused(refusal)),
@@ -129,10 +134,12 @@ impl Inner {
         })
     }
 
-    fn recall(&self, call: Call<'_>) -> Recalled {
+    /// What the connection remembers, and what the call presents if that had to be known.
+    fn recall<'a>(&self, call: Call<'a>, presented: &mut Option<Presented<'a>>) -> Recalled {
         let Some(memory) = call.memory else { return Recalled::Nothing };
         memory.recall(&self.mark, call.uri.path(), &*self.clock, || {
-            Presented::find(call.headers, self.reads).credential().map_err(drop)
+            let found = presented.insert(Presented::find(call.headers, self.reads));
+            found.credential().map_err(drop)
         })
     }
 
@@ -150,23 +157,30 @@ impl Inner {
             Err(error) => return Decision::Refused(Refusal::evidence(&error)),
         };
         if let (true, Some(memory), Ok(credential)) = (lasts, call.memory, presented.credential()) {
-            memory.prove(&self.mark, credential, &callers);
+            memory.prove(&self.mark, &*self.clock, credential, &callers);
         }
-        self.authorize(call, rule, callers)
+        self.authorize(call, rule, callers, presented.carried())
     }
 
-    fn authorize(&self, call: Call<'_>, rule: Option<&Arc<Rule>>, callers: Callers) -> Decision {
+    fn authorize(
+        &self,
+        call: Call<'_>,
+        rule: Option<&Arc<Rule>>,
+        callers: Callers,
+        carried: Carried,
+    ) -> Decision {
         let denied = match rule.map(|rule| rule.authorize(&callers)) {
             Some(Ok(permit)) => {
                 let context = AuthContext::new(permit, callers);
                 self.remember_pass(call, false, &context);
-                return Decision::Pass(context);
+                return Decision::Pass(context, carried);
             }
             Some(Err(denied)) => denied,
             None => crate::authorization::Denied::default(),
         };
         // Whoever is nobody is told the same of every method, there or not.
-        let (reason, detail) = match (callers.first(), denied.rule()) {
+        let known = callers.iter().find(|caller| !caller.is_anonymous());
+        let (reason, detail) = match (known, denied.rule()) {
             (None, _) => (Reason::CredentialsMissing, "no credential was presented"),
             (Some(_), Some(_)) if !denied.scopes().is_empty() => {
                 (Reason::InsufficientScope, "no token has all the scopes that the rule asks for")
@@ -180,10 +194,18 @@ impl Inner {
         };
         Decision::Refused(Box::new(Refusal {
             rule: denied.into_rule(),
-            caller: callers.first().map(|caller| caller.principal().clone()),
+            caller: known.map(|caller| caller.principal().clone()),
             scopes,
             ..Refusal::new(reason, detail)
         }))
+    }
+
+    /// A public method's evidence is not looked at.
+    fn pass_public(&self, rule: &Arc<Rule>) -> Option<AuthContext> {
+        if rule.access != Access::Public {
+            return None;
+        }
+        rule.authorize(&[]).ok().map(|permit| AuthContext::new(permit, Arc::clone(&self.nobody)))
     }
 
     fn remember_pass(&self, call: Call<'_>, public: bool, context: &AuthContext) {
@@ -191,14 +213,6 @@ impl Inner {
             memory.pass(&self.mark, call.uri.path(), public, context);
         }
     }
-}
-
-/// A public method's evidence is not looked at.
-fn pass_public(rule: &Arc<Rule>) -> Option<AuthContext> {
-    if rule.access != Access::Public {
-        return None;
-    }
-    rule.authorize(&[]).ok().map(|permit| AuthContext::new(permit, Arc::new([])))
 }
 
 impl Refusal {
@@ -214,7 +228,7 @@ impl Refusal {
         }
     }
 
-    fn malformed(malformed: Malformed) -> Box<Self> {
+    pub(super) fn malformed(malformed: Malformed) -> Box<Self> {
         Box::new(Self::new(Reason::CredentialsMalformed, malformed.to_string()))
     }
 

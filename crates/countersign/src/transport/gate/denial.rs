@@ -128,13 +128,13 @@ impl Denials {
     }
 
     /// A denial as the caller gets it.
-    pub(super) fn response<B: Default>(
+    pub(super) fn response(
         &self,
         request: &HeaderMap,
         refusal: &Refusal,
         decision: DecisionId,
-    ) -> http::Response<B> {
-        let mut response = http::Response::new(B::default());
+    ) -> http::Response<()> {
+        let mut response = http::Response::new(());
         // For what is put in here, without growing on the way.
         let mut headers = HeaderMap::with_capacity(8);
         let face = self.face(refusal.reason);
@@ -149,6 +149,19 @@ impl Denials {
             headers.insert(DPOP_NONCE, nonce);
         }
         *response.headers_mut() = headers;
+        response
+    }
+
+    /// A call that was let pass and ends before its handler has answered. Such calls are gRPC, or
+    /// as good as.
+    pub(super) fn late_response(
+        &self,
+        refusal: &Refusal,
+        decision: DecisionId,
+    ) -> http::Response<()> {
+        let mut response = http::Response::new(());
+        *response.headers_mut() = self.trailers(refusal, decision);
+        response.headers_mut().insert(CONTENT_TYPE, GRPC);
         response
     }
 
@@ -193,8 +206,8 @@ fn retry_after(refusal: &Refusal, decision: DecisionId) -> Option<Duration> {
 }
 
 /// The answer to a `:path` that is not a method's one spelling, whoever asks.
-pub(super) fn not_canonical<B: Default>(request: &HeaderMap) -> http::Response<B> {
-    let mut response = http::Response::new(B::default());
+pub(super) fn not_canonical(request: &HeaderMap) -> http::Response<()> {
+    let mut response = http::Response::new(());
     if is_grpc(request) {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, GRPC);

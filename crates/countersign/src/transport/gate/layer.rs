@@ -1,7 +1,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response};
+use http::header::AUTHORIZATION;
+use http::uri::Uri;
+use http::{Request, Response};
 use tower_layer::Layer;
 
 use super::builder::GateBuilder;
@@ -10,10 +12,12 @@ use super::decision::{Call, Refusal};
 use super::denial::{DecisionId, DecisionIds, Denials, shortened};
 use super::memory::GateMark;
 use super::service::GateService;
-use crate::authentication::{Authenticator, DPOP, EvidenceKinds};
+use super::watch::Watching;
+use crate::authentication::{Authenticated, Authenticator, Carried, DPOP, EvidenceKinds};
 use crate::authorization::RuleSet;
 use crate::clock::Clock;
 use crate::credentials::API_KEY;
+use crate::identity::PeerIdentity;
 use crate::transport::warnings::Warnings;
 
 /// Stands in front of a whole server and lets through what a rule allows.
@@ -31,6 +35,15 @@ use crate::transport::warnings::Warnings;
 /// sent, for this connection alone, and is wiped when the next one takes its place or the
 /// connection ends. Nothing is remembered where one of the gate's authenticators is not
 /// [repeatable](Authenticator::is_repeatable).
+///
+/// # How long a call may go on
+///
+/// No longer than what proved its callers: when the first of them ends
+/// ([`expires_at`](crate::authentication::Authenticated::expires_at)), so does the call, in both
+/// directions, with `UNAUTHENTICATED` and `TOKEN_EXPIRED`. What was granted with a lease that has
+/// been ended since is looked at again. The gate's [clock](GateBuilder::clock) decides and the
+/// runtime's timer waits, which only an idle stream needs; see
+/// [`GateBuilder::when_credentials_end`]. Bodies are [`GateBody`](super::GateBody)s for this.
 #[derive(Clone)]
 pub struct Gate {
     pub(super) inner: Arc<Inner>,
@@ -46,9 +59,12 @@ pub(super) struct Inner {
     pub(super) warnings: Warnings,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) mark: Arc<GateMark>,
+    /// The callers of a public method.
+    pub(super) nobody: Arc<[Authenticated]>,
     /// Whether all authenticators decide alike on the same connection and credential.
     pub(super) repeatable: bool,
     pub(super) tonic_connection_info: bool,
+    pub(super) watching: Watching,
 }
 
 impl Gate {
@@ -78,29 +94,53 @@ impl<S> Layer<S> for Gate {
 
 impl Inner {
     /// Makes a request ready for its handler.
-    pub(super) fn admit<B>(&self, request: &mut Request<B>, context: AuthContext) {
-        self.strip(request.headers_mut());
+    pub(super) fn admit<B>(
+        &self,
+        request: &mut Request<B>,
+        context: AuthContext,
+        carried: Carried,
+    ) {
+        // A credential that somebody reads never reaches a handler.
+        let headers = request.headers_mut();
+        if carried.authorization {
+            headers.remove(AUTHORIZATION);
+        }
+        if carried.proof {
+            headers.remove(DPOP);
+        }
+        if carried.api_key {
+            headers.remove(&API_KEY);
+        }
         let extensions = request.extensions_mut();
         extensions.insert(context);
         put_tonics_own(extensions, self.tonic_connection_info);
     }
 
-    /// A credential that somebody reads never reaches a handler.
-    fn strip(&self, headers: &mut HeaderMap) {
-        if self.reads.authorization {
-            headers.remove(http::header::AUTHORIZATION);
-            headers.remove(DPOP);
-        }
-        if self.reads.api_key {
-            headers.remove(&API_KEY);
-        }
-    }
-
     /// Writes the reason where the operator finds it, and tells the caller the class.
-    pub(super) fn refuse<B: Default>(&self, call: Call<'_>, refusal: &Refusal) -> Response<B> {
+    pub(super) fn refuse(&self, call: Call<'_>, refusal: &Refusal) -> Response<()> {
         let decision = self.decisions.next();
         self.tell(call, refusal, decision);
         self.denials.response(call.headers, refusal, decision)
+    }
+
+    /// The same for a call that had been let pass.
+    pub(super) fn tell_ended(
+        &self,
+        uri: &Uri,
+        peer: &PeerIdentity,
+        refusal: &Refusal,
+        decision: DecisionId,
+    ) {
+        tracing::info!(
+            %decision,
+            method = %shortened(uri.path()),
+            peer = %peer.address(),
+            reason = %refusal.reason,
+            rule = refusal.rule.as_deref(),
+            caller = refusal.caller.as_ref().map(|caller| shortened(caller.name())),
+            detail = %shortened(&refusal.detail),
+            "a call was ended with its credential"
+        );
     }
 
     fn tell(&self, call: Call<'_>, refusal: &Refusal, decision: DecisionId) {

@@ -1,19 +1,23 @@
 //! The server's tower layer: nobody reaches a handler unless a rule says so by name.
 
+mod body;
 mod builder;
 mod challenge;
 mod context;
 mod decision;
 mod denial;
 mod details;
-mod judged;
 mod layer;
 mod memory;
+mod readiness;
 mod service;
+mod watch;
 
+pub use body::GateBody;
 pub use builder::{GateBuilder, GateError};
 pub use context::{AuthContext, PeerInfoLayer, PeerInfoService, ServerRequestExt};
 pub use layer::Gate;
 pub use service::{GateFuture, GateService};
+pub use watch::StreamExpiry;
 
 pub(crate) use memory::Memory;

@@ -8,9 +8,13 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+use super::body::GateBody;
+use super::context::AuthContext;
 use super::decision::{Call, Decision};
 use super::denial;
 use super::layer::Inner;
+use super::watch::Watch;
+use crate::authentication::Carried;
 use crate::identity::PeerIdentity;
 use crate::transport::server::{ConnectionInfo, connection_info};
 
@@ -35,20 +39,19 @@ impl<S: fmt::Debug> fmt::Debug for GateService<S> {
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for GateService<S>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S: Service<Request<GateBody<ReqBody>>, Response = Response<ResBody>> + Clone + Send + 'static,
     S::Future: Send,
     ReqBody: Send + 'static,
-    ResBody: Default + 'static,
 {
-    type Response = Response<ResBody>;
+    type Response = Response<GateBody<ResBody>>;
     type Error = S::Error;
-    type Future = GateFuture<S::Future, ResBody, S::Error>;
+    type Future = GateFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let unknown;
         let info = connection_info(request.extensions());
         let call = Call {
@@ -63,37 +66,59 @@ where
             },
             memory: info.map(ConnectionInfo::memory),
         };
-        match self.gate.decide_now(call) {
-            Some(Decision::Pass(context)) => {
-                self.gate.admit(&mut request, context);
-                GateFuture { state: State::Inner { future: self.inner.call(request) } }
+        let state = match self.gate.decide_now(call) {
+            Some(Decision::Pass(context, carried)) => {
+                let watch = Watch::start(&self.gate, call, &context);
+                let pass = Pass { context, carried, watch };
+                pass.enter(&self.gate, &mut self.inner, request)
             }
-            Some(Decision::Refused(refusal)) => {
-                GateFuture::refused(self.gate.refuse(call, &refusal))
-            }
-            Some(Decision::NotCanonical) => {
-                GateFuture::refused(denial::not_canonical(call.headers))
-            }
+            Some(Decision::Refused(refusal)) => State::refused(self.gate.refuse(call, &refusal)),
+            Some(Decision::NotCanonical) => State::refused(denial::not_canonical(call.headers)),
             None => {
                 // The clone that was polled ready is the one to call.
                 let clone = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, clone);
-                let future = Box::pin(wait(Arc::clone(&self.gate), inner, request));
-                GateFuture { state: State::Deciding { future } }
+                State::Deciding { future: Box::pin(wait(Arc::clone(&self.gate), inner, request)) }
             }
-        }
+        };
+        GateFuture { state }
+    }
+}
+
+/// What a call that was let pass takes along.
+struct Pass {
+    context: AuthContext,
+    carried: Carried,
+    watch: Option<(Watch, Watch)>,
+}
+
+impl Pass {
+    /// Hands the call on to whom it is for.
+    #[inline]
+    fn enter<S, ReqBody>(
+        self,
+        gate: &Inner,
+        inner: &mut S,
+        request: Request<ReqBody>,
+    ) -> State<S::Future>
+    where
+        S: Service<Request<GateBody<ReqBody>>>,
+    {
+        let (from_caller, to_caller) = self.watch.unzip();
+        let mut request = request.map(|body| GateBody::request(body, from_caller));
+        gate.admit(&mut request, self.context, self.carried);
+        State::Inner { future: inner.call(request), watch: to_caller }
     }
 }
 
 /// Decides where an authenticator has to wait.
-async fn wait<S, ReqBody, ResBody>(
+async fn wait<S, ReqBody>(
     gate: Arc<Inner>,
     mut inner: S,
     request: Request<ReqBody>,
-) -> Result<S::Future, Response<ResBody>>
+) -> State<S::Future>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Default,
+    S: Service<Request<GateBody<ReqBody>>>,
 {
     // Parts and not the request: a body need not be shared between threads.
     let (parts, body) = request.into_parts();
@@ -106,70 +131,74 @@ where
         memory: info.as_ref().map(ConnectionInfo::memory),
     };
     match gate.decide(call).await {
-        Decision::Pass(context) => {
-            let mut request = Request::from_parts(parts, body);
-            gate.admit(&mut request, context);
-            Ok(inner.call(request))
+        Decision::Pass(context, carried) => {
+            let watch = Watch::start(&gate, call, &context);
+            let pass = Pass { context, carried, watch };
+            pass.enter(&gate, &mut inner, Request::from_parts(parts, body))
         }
-        Decision::Refused(refusal) => Err(gate.refuse(call, &refusal)),
-        Decision::NotCanonical => Err(denial::not_canonical(call.headers)),
+        Decision::Refused(refusal) => State::refused(gate.refuse(call, &refusal)),
+        Decision::NotCanonical => State::refused(denial::not_canonical(call.headers)),
     }
 }
 
 pin_project! {
     /// The future of [`GateService`].
-    pub struct GateFuture<F, B, E> {
+    pub struct GateFuture<F> {
         #[pin]
-        state: State<F, B, E>,
+        state: State<F>,
     }
 }
-
-type Deciding<F, B> = Pin<Box<dyn Future<Output = Result<F, Response<B>>> + Send>>;
 
 pin_project! {
     #[project = StateProjection]
-    enum State<F, B, E> {
-        Inner { #[pin] future: F },
-        Deciding { future: Deciding<F, B> },
-        Refused { response: Option<Response<B>>, error: std::marker::PhantomData<fn() -> E> },
+    enum State<F> {
+        Inner { #[pin] future: F, watch: Option<Watch> },
+        Deciding { future: Pin<Box<dyn Future<Output = State<F>> + Send>> },
+        Refused { response: Option<Box<Response<()>>> },
     }
 }
 
-impl<F, B, E> GateFuture<F, B, E> {
-    fn refused(response: Response<B>) -> Self {
-        let error = std::marker::PhantomData;
-        Self { state: State::Refused { response: Some(response), error } }
+impl<F> State<F> {
+    fn refused(response: Response<()>) -> Self {
+        Self::Refused { response: Some(Box::new(response)) }
     }
 }
 
-impl<F, B, E> Future for GateFuture<F, B, E>
+impl<F, B, E> Future for GateFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
 {
-    type Output = Result<Response<B>, E>;
+    type Output = Result<Response<GateBody<B>>, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let mut this = self.as_mut().project();
             let next = match this.state.as_mut().project() {
-                StateProjection::Inner { future } => return future.poll(cx),
-                StateProjection::Refused { response, .. } => {
-                    let response = response.take().expect("polled once after it was ready");
-                    return Poll::Ready(Ok(response));
-                }
-                StateProjection::Deciding { future } => {
-                    match std::task::ready!(future.as_mut().poll(cx)) {
-                        Ok(future) => State::Inner { future },
-                        Err(response) => return Poll::Ready(Ok(response)),
+                StateProjection::Inner { future, watch } => {
+                    if let Poll::Ready(outcome) = future.poll(cx) {
+                        let watch = watch.take();
+                        return Poll::Ready(
+                            outcome.map(|it| it.map(|body| GateBody::response(body, watch))),
+                        );
                     }
+                    // A handler that reads and reads, and has not answered yet.
+                    let Some(watch) = watch else { return Poll::Pending };
+                    let over = std::task::ready!(watch.poll(cx, true));
+                    let denials = &watch.gate().denials;
+                    State::refused(denials.late_response(&over.refusal, over.decision))
                 }
+                StateProjection::Refused { response } => {
+                    let response = response.take().expect("polled once after it was ready");
+                    return Poll::Ready(Ok(response.map(|()| GateBody::empty())));
+                }
+                StateProjection::Deciding { future } => std::task::ready!(future.as_mut().poll(cx)),
             };
             this.state.set(next);
         }
     }
 }
 
-impl<F, B, E> fmt::Debug for GateFuture<F, B, E> {
+impl<F> fmt::Debug for GateFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("GateFuture")
     }

@@ -80,6 +80,7 @@ impl Shared {
 
     fn succeeded(&self, flight: &Flight<'_>, fetched: Fetched, origin: &str) {
         let before = self.current.load_full();
+        let had_keys = before.is_some();
         let unchanged = before.filter(|held| held.digest == fetched.digest);
         let is_changed = unchanged.is_none();
         if is_changed {
@@ -109,7 +110,8 @@ impl Shared {
         state.due = Instant::now() + after;
         state.failures = 0;
         state.last_error = None;
-        if flight.was_demanded {
+        // The first keys answer nobody who missed one among others: no cooldown yet.
+        if flight.was_demanded && had_keys {
             state.answered_demand_at = Some(flight.at);
         }
     }

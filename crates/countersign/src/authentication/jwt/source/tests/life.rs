@@ -58,6 +58,19 @@ fn nothing_panics_outside_a_runtime_and_nothing_is_fetched() {
     assert_eq!(fake.asked(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_key_that_comes_right_after_the_first_fetch_is_found() {
+    let fake = Fake::with(&[&key("a")]);
+    let keys = fake.keys();
+    assert_eq!(knows(&keys, "a").await, Some(true));
+    fake.publish(&[&key("a"), &key("b")]);
+    assert_eq!(knows(&keys, "b").await, Some(true));
+    // That one was asked for among others, so the next has to wait.
+    fake.publish(&[&key("c")]);
+    assert_eq!(knows(&keys, "c").await, Some(false));
+    assert_eq!(fake.asked(), 2);
+}
+
 #[test]
 fn another_runtime_takes_over_when_the_first_one_ends() {
     let runtime = || {
@@ -66,7 +79,10 @@ fn another_runtime_takes_over_when_the_first_one_ends() {
     };
     let fake = Fake::with(&[&key("a")]);
     let keys = fake.keys();
-    runtime().block_on(async { assert_eq!(knows(&keys, "a").await, Some(true)) });
+    runtime().block_on(async {
+        assert_eq!(knows(&keys, "a").await, Some(true));
+        assert_eq!(knows(&keys, "b").await, Some(false), "it is not there yet");
+    });
     fake.publish(&[&key("b")]);
     let second = runtime();
     second.block_on(async {

@@ -1,8 +1,6 @@
 //! What the authenticators make of one call's evidence, taken together.
 
-use crate::authentication::{
-    Authenticated, AuthenticationError, Authenticator, Evidence, Outcome, Reason,
-};
+use super::{Authenticated, AuthenticationError, Authenticator, Evidence, Outcome, Reason};
 
 /// Outcomes so far.
 ///
@@ -10,7 +8,7 @@ use crate::authentication::{
 /// that is bad never counts as evidence that is absent. A certificate was verified already, and
 /// an authenticator may still refuse it.
 #[derive(Default)]
-pub(super) struct Judged {
+pub(crate) struct Judged {
     by_call: Vec<Authenticated>,
     by_connection: Vec<Authenticated>,
     refused: Option<AuthenticationError>,
@@ -18,7 +16,7 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         authenticator: &dyn Authenticator,
         evidence: &Evidence<'_>,
@@ -54,7 +52,7 @@ impl Judged {
 
     /// Whether the same evidence would be judged alike a moment later: somebody is proven, each
     /// of them has a lease, and nobody could not tell.
-    pub(super) fn lasts(&self) -> bool {
+    pub(crate) fn lasts(&self) -> bool {
         let all = || self.by_call.iter().chain(&self.by_connection);
         let could_not_tell =
             |error: &AuthenticationError| error.reason() == Reason::VerifierUnavailable;
@@ -63,7 +61,7 @@ impl Judged {
             && !self.refused.as_ref().is_some_and(could_not_tell)
     }
 
-    pub(super) fn callers(self) -> Result<Vec<Authenticated>, AuthenticationError> {
+    pub(crate) fn callers(self) -> Result<Vec<Authenticated>, AuthenticationError> {
         if let Some(error) = self.refused_for_good {
             return Err(error);
         }

@@ -1,0 +1,11 @@
+//! Configuration files: TOML, read in full and checked before anything is done with them.
+//!
+//! A setting that nobody knows is an error, with its line and the name that was probably meant.
+
+mod auth;
+mod document;
+mod length;
+mod nearest;
+
+pub(crate) use auth::{AuthConfig, IssuerConfig, KeysAt, Trust, algorithm, profile};
+pub(crate) use length::length;

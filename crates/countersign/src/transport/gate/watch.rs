@@ -1,0 +1,356 @@
+//! A call that goes on must not outlive what proved its caller.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime};
+
+use http::HeaderValue;
+use http::uri::Uri;
+use tokio::time::{Instant, Sleep};
+
+use super::context::AuthContext;
+use super::decision::{Call, Refusal};
+use super::denial::DecisionId;
+use super::layer::Inner;
+use crate::authentication::{Authenticated, Carrier, Lease, Presented, Reason};
+use crate::authorization::{InvalidPattern, Pattern};
+use crate::identity::{MethodPath, PeerIdentity};
+
+/// What becomes of a stream when what proved its caller ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StreamExpiry {
+    /// It ends with `UNAUTHENTICATED`, reason `TOKEN_EXPIRED`, for both sides.
+    #[default]
+    Terminate,
+    /// It goes on, and the log says so once. A credential that is taken back ends it all the
+    /// same.
+    Warn,
+    /// It goes on, whatever becomes of the credential.
+    Ignore,
+}
+
+/// The modes by method, and how often to look.
+#[derive(Debug)]
+pub(super) struct Watching {
+    modes: Vec<(Pattern, StreamExpiry)>,
+    pub(super) every: Duration,
+}
+
+impl Watching {
+    pub(super) const EVERY: Duration = Duration::from_secs(30);
+
+    pub(super) fn new(
+        modes: Vec<(String, StreamExpiry)>,
+        every: Duration,
+    ) -> Result<Self, InvalidPattern> {
+        let parse = |(text, mode): (String, StreamExpiry)| Ok((Pattern::parse(&text)?, mode));
+        let modes = modes.into_iter().map(parse).collect::<Result<_, InvalidPattern>>()?;
+        // Never is not often enough, and all the time is too often.
+        Ok(Self {
+            modes,
+            every: every.clamp(Duration::from_millis(100), Duration::from_secs(3600)),
+        })
+    }
+
+    /// The closest pattern's; among equals the strictest.
+    fn mode(&self, path: &str) -> StreamExpiry {
+        let parsed = (!self.modes.is_empty()).then(|| MethodPath::parse(path).ok()).flatten();
+        let Some(path) = parsed else { return StreamExpiry::Terminate };
+        let strictness = |mode| match mode {
+            StreamExpiry::Terminate => 2,
+            StreamExpiry::Warn => 1,
+            StreamExpiry::Ignore => 0,
+        };
+        let matching = self.modes.iter().filter(|(pattern, _)| pattern.matches(&path));
+        let closest = matching.max_by_key(|(pattern, mode)| {
+            let exact = matches!(pattern, Pattern::Exact(_));
+            (exact, pattern.literal_length(), strictness(*mode))
+        });
+        closest.map_or(StreamExpiry::Terminate, |(_, mode)| *mode)
+    }
+}
+
+/// One call that goes on, as both of its halves know it.
+struct Watched {
+    gate: Arc<Inner>,
+    uri: Uri,
+    peer: PeerIdentity,
+    context: AuthContext,
+    /// As it was sent, where it may have to be looked at again. Gone with the call.
+    credential: Option<(Carrier, HeaderValue)>,
+    state: Mutex<State>,
+}
+
+struct State {
+    callers: Arc<[Authenticated]>,
+    /// When the first of them ends; `None` also when nothing happens then.
+    ends: Option<SystemTime>,
+    warns: bool,
+    over: Option<Arc<Over>>,
+    /// Somebody looks at the credential again.
+    checking: bool,
+    /// The credential is not looked at again before, whatever an authenticator makes of leases:
+    /// most calls are over by then.
+    not_before: Instant,
+    /// How often in a row nobody could tell.
+    doubts: u32,
+    wakers: [Option<Waker>; 2],
+}
+
+/// Why a call ended, told to both sides under one name.
+pub(super) struct Over {
+    pub(super) refusal: Box<Refusal>,
+    pub(super) decision: DecisionId,
+}
+
+/// Which half of a call.
+#[derive(Clone, Copy)]
+enum Half {
+    Request,
+    Response,
+}
+
+type Check = Pin<Box<dyn Future<Output = Result<Arc<[Authenticated]>, Box<Refusal>>> + Send>>;
+
+/// One half's view of a call that goes on.
+///
+/// Small, since every call has room for two of them; what few calls need is behind a pointer.
+pub(super) struct Watch {
+    watched: Arc<Watched>,
+    half: Half,
+    timer: Option<Pin<Box<Sleep>>>,
+    check: Option<Box<Check>>,
+}
+
+impl Watch {
+    /// How often in a row nobody may be able to tell whether a credential still holds.
+    const MAX_DOUBT: u32 = 10;
+
+    /// Both halves' views; `None` for a call that nothing can end.
+    pub(super) fn start(
+        gate: &Arc<Inner>,
+        call: Call<'_>,
+        context: &AuthContext,
+    ) -> Option<(Self, Self)> {
+        if !context.may_end() {
+            return None;
+        }
+        let mode = gate.watching.mode(call.uri.path());
+        if mode == StreamExpiry::Ignore {
+            return None;
+        }
+        let callers = Arc::clone(context.shared_callers());
+        let credential = may_end(&callers)
+            .then(|| Presented::find(call.headers, gate.reads).credential().ok().flatten())
+            .flatten()
+            .map(|(carrier, value)| (carrier, value.clone()));
+        let state = State {
+            ends: end_of(&callers),
+            callers,
+            warns: mode == StreamExpiry::Warn,
+            over: None,
+            checking: false,
+            not_before: Instant::now() + gate.watching.every,
+            doubts: 0,
+            wakers: [None, None],
+        };
+        let watched = Arc::new(Watched {
+            gate: Arc::clone(gate),
+            uri: call.uri.clone(),
+            peer: call.peer.clone(),
+            context: context.clone(),
+            credential,
+            state: Mutex::new(state),
+        });
+        let half = |watched, half| Self { watched, half, timer: None, check: None };
+        let request = half(Arc::clone(&watched), Half::Request);
+        Some((request, half(watched, Half::Response)))
+    }
+
+    pub(super) fn gate(&self) -> &Inner {
+        &self.watched.gate
+    }
+
+    /// Looks whether the call is over. Where `idle`, arranges to be woken when it may be.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, idle: bool) -> Poll<Arc<Over>> {
+        loop {
+            let begin = match self.watched.look() {
+                Look::Over(over) => return Poll::Ready(over),
+                Look::Holds => false,
+                Look::Doubtful => self.check.is_none(),
+            };
+            if begin && self.watched.claim() {
+                self.check = Some(Box::new(Box::pin(check(Arc::clone(&self.watched)))));
+            }
+            if let Some(check) = &mut self.check
+                && let Poll::Ready(verdict) = check.as_mut().as_mut().poll(cx)
+            {
+                self.check = None;
+                self.watched.conclude(verdict);
+                continue;
+            }
+            if !idle {
+                return Poll::Pending;
+            }
+            let wait = self.watched.wait(self.half, cx);
+            let timer = match &mut self.timer {
+                Some(timer) => timer,
+                None => self.timer.insert(Box::pin(tokio::time::sleep(wait))),
+            };
+            std::task::ready!(timer.as_mut().poll(cx));
+            // The wall clock decides, and it may have been set back.
+            let wait = self.watched.wait(self.half, cx).max(Duration::from_millis(1));
+            timer.as_mut().reset(Instant::now() + wait);
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if self.check.is_some() {
+            // The other half looks for itself.
+            let mut state = self.watched.lock();
+            state.checking = false;
+            state.wake();
+        }
+    }
+}
+
+enum Look {
+    Holds,
+    Over(Arc<Over>),
+    /// What proved the caller has to be looked at again.
+    Doubtful,
+}
+
+impl Watched {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self) -> Look {
+        let mut state = self.lock();
+        if let Some(over) = &state.over {
+            return Look::Over(Arc::clone(over));
+        }
+        let now = self.gate.clock.now();
+        if state.ends.is_some_and(|end| now >= end) {
+            if !state.warns {
+                let detail = "the credential of a call that goes on has ended";
+                let refusal = Refusal::new(Reason::TokenExpired, detail);
+                return Look::Over(self.end(&mut state, Box::new(refusal)));
+            }
+            state.ends = None;
+            self.warn();
+        }
+        let holds = |one: &Authenticated| one.lease().is_none_or(|lease| lease.holds(now));
+        match state.callers.iter().all(holds) || Instant::now() < state.not_before {
+            true => Look::Holds,
+            false => Look::Doubtful,
+        }
+    }
+
+    /// Whether it is the caller's turn to look at the credential again.
+    fn claim(&self) -> bool {
+        !std::mem::replace(&mut self.lock().checking, true)
+    }
+
+    fn conclude(&self, verdict: Result<Arc<[Authenticated]>, Box<Refusal>>) {
+        let mut state = self.lock();
+        state.checking = false;
+        state.not_before = Instant::now() + self.gate.watching.every;
+        match verdict {
+            Ok(callers) => {
+                if state.ends.is_some() || !state.warns {
+                    state.ends = end_of(&callers);
+                }
+                state.callers = callers;
+                state.doubts = 0;
+            }
+            Err(refusal) => {
+                state.doubts += 1;
+                let unknown = refusal.reason == Reason::VerifierUnavailable;
+                if !unknown || state.doubts > Watch::MAX_DOUBT {
+                    self.end(&mut state, refusal);
+                }
+            }
+        }
+        state.wake();
+    }
+
+    /// Ends the call for both halves, and tells the operator once.
+    fn end(&self, state: &mut State, mut refusal: Box<Refusal>) -> Arc<Over> {
+        refusal.rule = Some(self.context.rule().into());
+        refusal.caller = self.context.caller().map(|caller| caller.principal().clone());
+        let decision = self.gate.decisions.next();
+        self.gate.tell_ended(&self.uri, &self.peer, &refusal, decision);
+        let over = Arc::new(Over { refusal, decision });
+        state.over = Some(Arc::clone(&over));
+        state.wake();
+        over
+    }
+
+    fn warn(&self) {
+        let caller = self.context.caller().map(|caller| caller.principal());
+        tracing::warn!(
+            method = %super::denial::shortened(self.uri.path()),
+            peer = %self.peer.address(),
+            caller = caller.map(|caller| super::denial::shortened(caller.name())),
+            "a stream goes on after its credential has ended"
+        );
+    }
+
+    /// How long until there may be something to see.
+    fn wait(&self, half: Half, cx: &mut Context<'_>) -> Duration {
+        let mut state = self.lock();
+        let waker = &mut state.wakers[half as usize];
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        if state.over.is_some() {
+            // The other half ended it before this one could be woken.
+            cx.waker().wake_by_ref();
+        }
+        let every = self.gate.watching.every;
+        let left = state.ends.map(|end| end.duration_since(self.gate.clock.now()));
+        // A timer has milliseconds: rounded up, or it would wake too early.
+        left.map_or(every, |left| left.unwrap_or_default() + Duration::from_millis(1)).min(every)
+    }
+}
+
+impl State {
+    fn wake(&mut self) {
+        self.wakers.iter_mut().filter_map(Option::take).for_each(Waker::wake);
+    }
+}
+
+fn may_end(callers: &[Authenticated]) -> bool {
+    callers.iter().any(|caller| caller.lease().is_some_and(Lease::may_end))
+}
+
+fn end_of(callers: &[Authenticated]) -> Option<SystemTime> {
+    callers.iter().filter_map(Authenticated::expires_at).min()
+}
+
+/// Looks at the credential again, as if the call came now.
+async fn check(watched: Arc<Watched>) -> Result<Arc<[Authenticated]>, Box<Refusal>> {
+    let gate = &watched.gate;
+    let credential = watched.credential.as_ref().map(|(carrier, value)| (*carrier, value));
+    let evidence = Presented::again(credential).evidence(&watched.peer);
+    let evidence = evidence.map_err(Refusal::malformed)?;
+    let callers = gate.judge(&evidence).await.callers();
+    let callers: Arc<[_]> = callers.map_err(|error| Refusal::evidence(&error))?.into();
+    let gone = |detail| Box::new(Refusal::new(Reason::CredentialsRevoked, detail));
+    let path = MethodPath::parse(watched.uri.path());
+    let rule = path.ok().and_then(|path| gate.rules.find(&path));
+    let permit = rule.and_then(|rule| rule.authorize(&callers).ok());
+    let permit = permit.ok_or_else(|| gone("the credential proves too little by now"))?;
+    let principal = |caller: Option<&Authenticated>| caller.map(|it| it.principal().clone());
+    match principal(permit.caller()) == principal(watched.context.caller()) {
+        true => Ok(callers),
+        false => Err(gone("the credential proves somebody else by now")),
+    }
+}

@@ -1,0 +1,9 @@
+//! What a gate remembers, for how long its verdicts hold, and whether it can give any.
+
+mod combinations;
+mod memory;
+mod readiness;
+mod scripted;
+mod streams;
+#[path = "../support/reached.rs"]
+mod support;

@@ -1,0 +1,173 @@
+//! Tokens that are bound to a key, from the endpoint to our own gate (RFC 9449).
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use countersign::authentication::jwt::{DpopNonces, DpopSettings, Jwt, KeySet, KeySource};
+use countersign::credentials::oauth::{ClientAuthentication, ClientCredentials, TokenEndpoint};
+use countersign::credentials::{
+    CachedToken, CallDetails, CallMetadata, ChannelSecurityInfo, DpopKey, DpopToken, FixedToken,
+    Rejection,
+};
+use countersign::{
+    CallCredentials, ChannelCredentials, Gate, Rules, SecurityLevel, ServerCredentials, connect,
+};
+use countersign_testkit::greeter::GreeterClient;
+use countersign_testkit::greeter::proto::HelloRequest;
+use countersign_testkit::issuer::TokenMint;
+use countersign_testkit::pki::CertificateAuthority;
+use http::HeaderMap;
+use serde_json::json;
+use tonic::{Code, Request};
+use tower_layer::Layer;
+
+use crate::self_signed::claims_of;
+use crate::stage::{BEGIN, ENDPOINT, Http, Told, Wall, answer, call, chain};
+use crate::support::{Reached, greeter, identity, serve, trusting};
+
+const ISSUER: &str = "https://id.example";
+
+fn endpoint(http: &Http, key: &DpopKey) -> TokenEndpoint {
+    let client = ClientAuthentication::none("me");
+    TokenEndpoint::new(ENDPOINT, client, http.clone()).expect("a URL").with_dpop(key.clone())
+}
+
+fn bound(token: &str) -> Told {
+    let body = json!({"access_token": token, "token_type": "DPoP", "expires_in": 3600});
+    answer(200, &body.to_string())
+}
+
+fn wants_nonce(nonce: &str) -> Told {
+    Told::Answer {
+        status: 400,
+        headers: vec![("dpop-nonce", nonce.to_owned())],
+        body: r#"{"error":"use_dpop_nonce"}"#.to_owned(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_endpoint_gets_a_proof_and_once_more_with_its_nonce() {
+    let key = DpopKey::generate().expect("a key");
+    let http = Http::new([wants_nonce("n1"), bound("t1")]);
+    let source = ClientCredentials::new(endpoint(&http, &key).with_clock(Wall::new()));
+    let credentials = CachedToken::new(source);
+    let token = credentials.token(&Default::default()).await.expect("a token");
+    assert_eq!((token.expose().as_str(), http.count()), ("t1", 2));
+    let request = http.last();
+    let proof = request.headers()["dpop"].to_str().expect("text");
+    let (header, claims) = claims_of(proof);
+    assert_eq!((&header["typ"], &header["alg"]), (&"dpop+jwt".into(), &"ES256".into()));
+    assert_eq!(header["jwk"].as_object().expect("a key").len(), 4, "the public half alone");
+    let jti = claims["jti"].clone();
+    assert_eq!(
+        claims,
+        json!({"htm": "POST", "htu": ENDPOINT, "iat": BEGIN, "nonce": "n1", "jti": jti})
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_never_content_is_asked_twice_and_no_more() {
+    let key = DpopKey::generate().expect("a key");
+    let http = Http::new([wants_nonce("n1"), wants_nonce("n2")]);
+    let credentials = CachedToken::new(ClientCredentials::new(endpoint(&http, &key)));
+    let error = call(&credentials).await.expect_err("refused");
+    assert!(chain(&error).ends_with("answered 400 use_dpop_nonce"), "{}", chain(&error));
+    assert_eq!(http.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_not_bound_is_neither_taken_nor_sent() {
+    let key = DpopKey::generate().expect("a key");
+    let http = Http::new([crate::stage::good("t1")]);
+    let credentials = CachedToken::new(ClientCredentials::new(endpoint(&http, &key)));
+    let error = call(&credentials).await.expect_err("a bearer token");
+    assert!(error.to_string().ends_with("gave a token of type \"Bearer\", not DPoP"), "{error}");
+    let credentials = DpopToken::new(CachedToken::new(FixedToken::new("t1")), key);
+    let error = call(&credentials).await.expect_err("a bearer token");
+    assert_eq!(error.to_string(), "the source's token is not bound to a key");
+    assert!(!error.is_transient());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_call_has_a_proof_of_its_own() {
+    let key = DpopKey::generate().expect("a key");
+    let http = Http::new([bound("t1")]);
+    let token = CachedToken::new(ClientCredentials::new(endpoint(&http, &key)));
+    let credentials = DpopToken::new(token, key.clone()).with_clock(Wall::new());
+    let security = ChannelSecurityInfo::new("tls", SecurityLevel::PrivacyAndIntegrity);
+    let mut seen = Vec::new();
+    for path in ["/a.B/C", "/a.B/D"] {
+        let details = CallDetails::new("orders.example:443", path);
+        let mut metadata = CallMetadata::default();
+        credentials.get_metadata(&details, &security, &mut metadata).await.expect("metadata");
+        assert_eq!(metadata.get("authorization"), Some(&b"DPoP t1"[..]));
+        let proof = std::str::from_utf8(metadata.get("dpop").expect("a proof")).expect("text");
+        let (_, claims) = claims_of(proof);
+        let jti = claims["jti"].clone();
+        let ath = digest(&SHA256, b"t1");
+        let htu = format!("https://orders.example{path}");
+        assert_eq!(claims["htu"], htu);
+        assert_eq!(claims["ath"], URL_SAFE_NO_PAD.encode(ath));
+        assert_eq!((&claims["htm"], &claims["iat"]), (&"POST".into(), &BEGIN.into()));
+        assert!(!seen.contains(&jti));
+        seen.push(jti);
+
+        // A nonce is worth another try once.
+        let mut answer = HeaderMap::new();
+        answer.insert("dpop-nonce", "fresh".parse().expect("a value"));
+        let rejection = Rejection::new(&details, &metadata, Some("PROOF_NONCE"), &answer);
+        assert_eq!(credentials.rejected(&rejection), path == "/a.B/C");
+        let shown = format!("{credentials:?}");
+        assert!(shown.contains(key.thumbprint()) && !shown.contains("t1"), "{shown}");
+    }
+}
+
+/// A server whose gate wants proofs with nonces, and what a client with this key gets there.
+async fn at_the_gate(with_key: &DpopKey, bound_to: &DpopKey) -> (Result<(), Code>, usize) {
+    let mint = TokenMint::new(ISSUER);
+    let mut claims = mint.claims("alice", "orders");
+    claims["cnf"] = json!({"jkt": bound_to.thumbprint()});
+    let keys = KeySet::from_json(&mint.jwks().to_string()).expect("keys");
+    let jwt = Jwt::builder()
+        .issuer(Jwt::issuer(ISSUER).keys(KeySource::given(keys)).audience("orders"))
+        .proofs(DpopSettings::new().with_nonces(DpopNonces::random().expect("nonces")))
+        .build()
+        .expect("an authenticator");
+    let gate = Gate::builder()
+        .authenticate(jwt)
+        .authorize(Rules::new().authenticated("/countersign.demo.v1.Greeter/*"))
+        .build()
+        .expect("a gate");
+    let ca = CertificateAuthority::new("test CA");
+    let reached = Reached::default();
+    let incoming = ServerCredentials::tls(identity(&ca.server(&["localhost"])))
+        .build()
+        .expect("server credentials")
+        .bind("127.0.0.1:0")
+        .await;
+    let before = Reached::default();
+    let service = before.layer(gate.layer(greeter(&reached)));
+    let server = serve(incoming.expect("bound"), service);
+
+    let http = Http::new([bound(&mint.mint(&claims))]);
+    let token = CachedToken::new(ClientCredentials::new(endpoint(&http, bound_to)));
+    let credentials = DpopToken::new(token, with_key.clone());
+    let tls = ChannelCredentials::tls(trusting(&ca)).with_call_credentials(credentials);
+    let channel = connect(server.https("localhost"), tls).await.expect("connected");
+    let mut greeter = GreeterClient::new(channel);
+    let mut result = Ok(());
+    for _ in 0..3 {
+        let request = Request::new(HelloRequest { name: "you".to_owned() });
+        result = greeter.say_hello(request).await.map(drop).map_err(|status| status.code());
+    }
+    (result, before.count())
+}
+
+#[tokio::test]
+async fn our_gate_takes_a_bound_token_with_its_proof_and_not_with_anothers() {
+    let (key, other) = (DpopKey::generate().expect("a key"), DpopKey::generate().expect("a key"));
+    let (result, calls) = at_the_gate(&key, &key).await;
+    assert_eq!((result, calls), (Ok(()), 4), "the first call twice, for its nonce");
+    let (result, _) = at_the_gate(&other, &key).await;
+    assert_eq!(result, Err(Code::Unauthenticated));
+}

@@ -1,0 +1,147 @@
+use std::error::Error;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+
+use countersign::authentication::Authenticator;
+use countersign::{
+    BearerToken, Channel, ChannelCredentials, ClientCertificates, ClientRequestExt, ClientTls,
+    Gate, Identity, RootCertificates, Rules, ServerCredentials, connect,
+};
+use countersign_testkit::greeter::proto::HelloRequest;
+use countersign_testkit::greeter::{GREETER, GreeterClient, TestServer};
+use countersign_testkit::pki::CertificateAuthority;
+use tonic::Request;
+use tonic_types::StatusExt;
+
+use crate::provider::Provider;
+
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+pub(crate) type Outcome = Result<(), Failure>;
+
+/// One thing that has to hold.
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(World) -> Pin<Box<dyn Future<Output = Outcome>>>,
+}
+
+/// Lists scenarios: `scenarios! { "name" => function, }`.
+macro_rules! scenarios {
+    ($($name:literal => $run:path,)*) => {
+        vec![$(crate::world::Scenario { name: $name, run: |world| Box::pin($run(world)) }),*]
+    };
+}
+pub(crate) use scenarios;
+
+/// A provider, and the certificates that everybody uses.
+pub(crate) struct World {
+    pub(crate) provider: Provider,
+    certificates: PathBuf,
+}
+
+/// How a call shows its token.
+pub(crate) enum Shown<'a> {
+    Bearer(&'a str),
+    /// With a proof for the call (RFC 9449).
+    Dpop(&'a str, Option<String>),
+}
+
+impl World {
+    pub(crate) async fn start(program: &Path, certificates: &Path) -> Result<Self, Failure> {
+        std::fs::create_dir_all(certificates)?;
+        let ca = CertificateAuthority::new("interop CA");
+        std::fs::write(certificates.join("ca.pem"), ca.certificate_pem())?;
+        ca.server(&["localhost", "127.0.0.1"]).write(certificates, "server")?;
+        ca.client(&["spiffe://interop.test/client"]).write(certificates, "client")?;
+        ca.client(&["spiffe://interop.test/other"]).write(certificates, "other-client")?;
+        let provider = Provider::start(program, certificates).await?;
+        Ok(Self { provider, certificates: certificates.to_owned() })
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.certificates.join(name)
+    }
+
+    /// The certificate of `client` or `other-client`.
+    pub(crate) fn identity(&self, name: &str) -> Identity {
+        let file = |kind: &str| self.file(&format!("{name}.{kind}"));
+        Identity::from_pem_files(file("pem"), file("key"))
+    }
+
+    fn roots(&self) -> RootCertificates {
+        RootCertificates::from_pem_file(self.file("ca.pem"))
+    }
+
+    /// A greeter behind a gate that lets in whom the authenticator knows.
+    pub(crate) async fn serve(&self, by: impl Authenticator) -> Result<TestServer, Failure> {
+        let gate = Gate::builder()
+            .authenticate(by)
+            .authorize(Rules::new().authenticated(GREETER))
+            .build()?;
+        let incoming = ServerCredentials::tls(self.identity("server"))
+            .client_certificates(ClientCertificates::optional(self.roots()))
+            .build()?
+            .bind("127.0.0.1:0")
+            .await?;
+        Ok(TestServer::start(incoming, Some(gate)))
+    }
+
+    /// Makes one call over a connection of its own: the principal that the handler saw, or the
+    /// reason of the refusal.
+    pub(crate) async fn call(
+        &self,
+        server: &TestServer,
+        identity: Option<Identity>,
+        shown: Shown<'_>,
+    ) -> Result<String, Failure> {
+        greet(&self.connect(server, identity).await?, shown).await
+    }
+
+    /// A connection, with a client certificate or without.
+    pub(crate) async fn connect(
+        &self,
+        server: &TestServer,
+        identity: Option<Identity>,
+    ) -> Result<Channel, Failure> {
+        let mut tls = ClientTls::only_roots(self.roots());
+        if let Some(identity) = identity {
+            tls = tls.identity(identity);
+        }
+        Ok(connect(server.https("localhost"), ChannelCredentials::tls(tls)).await?)
+    }
+
+    /// The same with a bearer token and no certificate.
+    pub(crate) async fn bearer(&self, server: &TestServer, token: &str) -> Result<String, Failure> {
+        self.call(server, None, Shown::Bearer(token)).await
+    }
+}
+
+/// Makes one call.
+pub(crate) async fn greet(channel: &Channel, shown: Shown<'_>) -> Result<String, Failure> {
+    let mut request = Request::new(HelloRequest { name: "interop".to_owned() });
+    match shown {
+        Shown::Bearer(token) => request = request.call_credentials(BearerToken::new(token)?),
+        Shown::Dpop(token, proof) => {
+            let metadata = request.metadata_mut();
+            metadata.insert("authorization", format!("DPoP {token}").parse()?);
+            if let Some(proof) = proof {
+                metadata.insert("dpop", proof.parse()?);
+            }
+        }
+    }
+    match GreeterClient::new(channel.clone()).say_hello(request).await {
+        Ok(reply) => Ok(reply.into_inner().principal),
+        Err(status) => {
+            let reason = status.get_details_error_info().map(|info| info.reason);
+            Ok(format!("{:?} {}", status.code(), reason.unwrap_or_default()))
+        }
+    }
+}
+
+/// What was told has to be what was wanted.
+pub(crate) fn expect(what: &str, told: impl AsRef<str>, wanted: impl AsRef<str>) -> Outcome {
+    match (told.as_ref(), wanted.as_ref()) {
+        (told, wanted) if told == wanted => Ok(()),
+        (told, wanted) => Err(format!("{what}: wanted `{wanted}`, found `{told}`").into()),
+    }
+}
