@@ -188,6 +188,8 @@ impl Authenticator for Jwt {
             return Some(Ok(None));
         };
         match self.verifier.judge(presented.token) {
+            // A proof counts once, and whoever asks at once may ask again.
+            Judged::Done(Ok(proven)) if presented.by_dpop && proven.is_bound_to_key() => None,
             Judged::Done(Ok(proven)) => Some(self.accept(&proven, &presented, evidence).map(Some)),
             Judged::Done(Err(error)) => Some(Err(error.into())),
             Judged::Wait { .. } => None,
