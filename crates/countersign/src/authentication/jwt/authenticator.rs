@@ -144,10 +144,12 @@ impl Jwt {
                 Err(TokenError::ProofRequired("it came as a bearer token").into())
             }
             Some(key) => {
-                // The proof is for this call alone, so there is no lease.
-                let target = evidence.target();
-                self.proofs.verify(evidence.proof(), token.token, key, target)?;
-                Ok(accepted)
+                if !evidence.is_looked_at_again() {
+                    let target = evidence.target();
+                    self.proofs.verify(evidence.proof(), token.token, key, target)?;
+                }
+                // The proof is for this call alone.
+                Ok(accepted.leased_while_open(proven.lease.clone()))
             }
         }
     }
