@@ -25,6 +25,8 @@ use crate::identity::{Principal, SpiffeId, TokenClaims};
 #[derive(Debug)]
 pub(super) struct Verifier {
     issuers: Vec<Trusted>,
+    /// For messages. There may be thousands, and strangers cause as many messages as they like.
+    names: Arc<[String]>,
     /// By `iss`; by trust domain for JWT-SVIDs. Never by anything else that a token says.
     by_name: HashMap<String, usize>,
     by_trust_domain: HashMap<String, usize>,
@@ -86,7 +88,10 @@ impl Verifier {
             let entry = |(index, one): (usize, &Trusted)| (one.name.clone(), index);
             issuers.iter().enumerate().filter(of_kind).map(entry).collect()
         };
+        let mut names: Vec<_> = issuers.iter().map(|one| one.name.clone()).collect();
+        names.sort();
         Self {
+            names: names.into(),
             by_name: named(false),
             by_trust_domain: named(true),
             issuers,
@@ -199,9 +204,8 @@ impl Verifier {
 
     fn issuer_of(&self, token: &Token<'_>) -> Result<&Trusted, TokenError> {
         let unknown = |found: &str| {
-            let mut trusted: Vec<_> = self.issuers.iter().map(|one| one.name.clone()).collect();
-            trusted.sort();
-            TokenError::Issuer { found: found.to_owned(), trusted }
+            let (found, trusted) = (found.to_owned(), Arc::clone(&self.names));
+            TokenError::Issuer { found, trusted }
         };
         let issuer = check::text(&token.claims, "iss")?;
         if let Some(index) = issuer.and_then(|issuer| self.by_name.get(issuer)) {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::{Algorithm, Jwt, JwtError, KeySet, KeySource, Profile};
+use super::super::{Algorithm, Jwt, JwtError, KeySet, KeySource, Profile, TokenError};
 use super::{AUDIENCE, ISSUER, NOW, Signer, built, good, prove, verdict, with};
 use crate::danger;
 use crate::identity::ClaimNames;
@@ -54,6 +54,27 @@ fn a_template_stands_for_the_names_that_were_listed() {
     ] {
         assert_eq!(verdict(&jwt, &signer.token(&with("iss", json!(issuer)))), told, "{issuer}");
     }
+}
+
+#[tokio::test]
+async fn who_is_not_trusted_costs_no_list_of_those_who_are() {
+    let signer = Signer::new("k");
+    let tenants: Vec<_> = (0..1_000).map(|number| format!("t{number}")).collect();
+    let realms = Jwt::issuers_of("https://{tenant}.example", tenants.iter().map(String::as_str));
+    let jwt = built(Jwt::builder().issuer(realms.keys(signer.keys()).audience(AUDIENCE)));
+    let stranger = signer.token(&with("iss", json!("https://evil.example")));
+    let mut lists = Vec::new();
+    for _ in 0..2 {
+        match jwt.verify(&stranger).await {
+            Err(TokenError::Issuer { found, trusted }) => {
+                assert_eq!(found, "https://evil.example");
+                assert!(trusted.len() == 1_000 && trusted.is_sorted());
+                lists.push(trusted);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(std::sync::Arc::ptr_eq(&lists[0], &lists[1]), "one list for all");
 }
 
 #[test]
