@@ -105,7 +105,7 @@ impl<'a> Said<'a> {
             ],
             TokenError::Issuer { found, trusted } => vec![
                 Fact::new("iss in token", found.as_str()),
-                Fact::new("iss trusted", trusted.as_slice()),
+                Fact::new("iss trusted", &**trusted),
             ],
             TokenError::UnknownKey { .. } | TokenError::Signature => kid(),
             TokenError::Expired { leeway, .. } => self.times("exp", *leeway),

@@ -20,6 +20,8 @@ pub struct Evidence<'a> {
     call: CallEvidence<'a>,
     proof: Proof<'a>,
     target: Option<CallTarget<'a>>,
+    /// Whether it was accepted when the call began, and the call goes on.
+    again: bool,
 }
 
 /// What a call is addressed to, for proofs that are made for one call alone.
@@ -136,7 +138,7 @@ pub(crate) enum Malformed {
 impl<'a> Evidence<'a> {
     /// Evidence for testing authenticators by themselves. It proves nothing.
     pub fn new(peer: &'a PeerIdentity, call: CallEvidence<'a>) -> Self {
-        Self { peer, call, proof: Proof::None, target: None }
+        Self { peer, call, proof: Proof::None, target: None, again: false }
     }
 
     /// The same evidence with a proof of possession.
@@ -151,6 +153,18 @@ impl<'a> Evidence<'a> {
     pub fn for_call(mut self, target: CallTarget<'a>) -> Self {
         self.target = Some(target);
         self
+    }
+
+    /// The same evidence of a call that goes on: its proof was for its beginning, and counted.
+    #[must_use]
+    pub(crate) fn looked_at_again(mut self) -> Self {
+        self.again = true;
+        self
+    }
+
+    /// Whether the call's proof was looked at when it began.
+    pub(super) fn is_looked_at_again(&self) -> bool {
+        self.again
     }
 
     /// Reads a call's metadata as the gate does, for those who stand no gate before a service.
@@ -196,6 +210,7 @@ impl<'a> Evidence<'a> {
             level: self.peer.security_level(),
             expires_at: None,
             lease: None,
+            while_open: None,
             anonymous: false,
         }
     }
@@ -371,6 +386,8 @@ pub struct Authenticated {
     level: SecurityLevel,
     expires_at: Option<SystemTime>,
     lease: Option<Lease>,
+    /// What a lease would be that does not count for other calls.
+    while_open: Option<Lease>,
     anonymous: bool,
 }
 
@@ -423,16 +440,31 @@ impl Authenticated {
     /// The same caller, who is known only as long as another one is.
     pub(super) fn bound_to(self, other: &Self) -> Self {
         let expires_at = self.expires_at.into_iter().chain(other.expires_at).min();
+        let own = self.lease_of_call().cloned();
         let lease = match (self.lease, &other.lease) {
             (Some(lease), Some(other)) => Some(lease.and(other.clone())),
             _ => None,
         };
-        Self { expires_at, lease, ..self }
+        let while_open = match (own, other.lease_of_call()) {
+            (Some(lease), Some(other)) => Some(lease.and(other.clone())),
+            (one, other) => one.or_else(|| other.cloned()),
+        };
+        Self { expires_at, lease, while_open, ..self }
     }
 
     /// The same caller, to be proven for each call.
     pub(super) fn not_leased(self) -> Self {
-        Self { lease: None, ..self }
+        Self { while_open: self.lease_of_call().cloned(), lease: None, ..self }
+    }
+
+    /// The same with a lease that counts for this call alone, for as long as it goes on.
+    pub(super) fn leased_while_open(self, lease: Lease) -> Self {
+        Self { while_open: Some(lease), ..self }
+    }
+
+    /// How long a call that goes on need not be looked at again.
+    pub(crate) fn lease_of_call(&self) -> Option<&Lease> {
+        self.lease.as_ref().or(self.while_open.as_ref())
     }
 
     /// When it has to be looked at again at the latest: its lease's end or its own.

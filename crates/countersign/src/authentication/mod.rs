@@ -71,7 +71,8 @@ pub trait Authenticator: fmt::Debug + Send + Sync + 'static {
 
     /// Decides at once if nothing has to be waited for; `None`, the default, otherwise.
     ///
-    /// Must not block.
+    /// Must not block. May be asked several times for one call, so what counts once, as a proof
+    /// does, belongs into [`authenticate`](Self::authenticate).
     fn authenticate_now(&self, _evidence: &Evidence<'_>) -> Option<Outcome> {
         None
     }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use countersign::authentication::api_keys::{ApiKeys, KeyIssuer, MemoryKeys, NewKey};
 use countersign::authentication::{Lease, Reason};
 use countersign::{Gate, GateBody, GateBuilder, Rules, ServerCredentials, StreamExpiry};
 use countersign_testkit::clock::ManualClock;
@@ -283,6 +284,41 @@ async fn a_stream_goes_on_while_its_credential_is_still_good_and_ends_when_it_is
                     assert!(authenticator.asked() >= 2, "{name}");
                 }
             }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_a_key_that_is_for_some_methods_alone() {
+    let store = MemoryKeys::new();
+    let made_on = ManualClock::new(START);
+    let issuer = KeyIssuer::new(store.clone()).with_clock(made_on);
+    let handler = Handler::default();
+    for revoked in [false, true] {
+        let new = NewKey::new("ci").scope("watch").method(METHOD).never_expires();
+        let issued = issuer.create(new).await.expect("a key");
+        let clock = Arc::new(RuntimeClock::new());
+        let keys = ApiKeys::builder(store.clone()).clock(Arc::clone(&clock)).build();
+        let rules = Rules::new().authenticated(METHOD);
+        let gate = Gate::builder().authenticate(keys).authorize(rules).clock(clock);
+        let gate = gate.build().expect("a gate");
+        let endless =
+            Body::new(StreamBody::new(tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>()));
+        let request = grpc_request(METHOD).header("x-api-key", issued.key().expose());
+        let request = request.body(endless).expect("a request");
+        let Ok(response) = gate.layer(handler.clone()).call(request).await;
+        let (_request, _frames) = handler.taken();
+        let mut response = response.into_body();
+        if revoked {
+            issuer.revoke(&issued.record().id, "leaked").await.expect("revoked");
+        }
+        let minutes = Duration::from_secs(300);
+        match tokio::time::timeout(minutes, status_of(&mut response)).await {
+            Ok(status) => {
+                assert!(revoked);
+                assert_eq!(reason_of(&status), "CREDENTIALS_REVOKED");
+            }
+            Err(_) => assert!(!revoked, "the stream outlives its key"),
         }
     }
 }

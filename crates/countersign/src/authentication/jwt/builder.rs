@@ -164,6 +164,7 @@ impl JwtBuilder {
             self.client.unwrap_or_else(|| Arc::new(HttpsClient::new(ClientTls::system_roots())));
         let mut seen = HashSet::new();
         let mut trusted = Vec::new();
+        let mut clusters = 0;
         for issuer in self.issuers {
             for name in issuer.names_itself.clone() {
                 if !seen.insert(name.clone()) {
@@ -171,6 +172,12 @@ impl JwtBuilder {
                 }
                 let problem = |problem| JwtError::Issuer { issuer: name.clone(), problem };
                 check(&name, &issuer).map_err(|text| problem(text.to_owned()))?;
+                clusters += usize::from(issuer.profile == Profile::K8sServiceAccount);
+                if clusters > 1 {
+                    let text = "another cluster names its service accounts alike: \
+                                each cluster has a `Jwt` and a name of its own";
+                    return Err(problem(text.to_owned()));
+                }
                 let verification = match &issuer.material {
                     Material::Shared(secret) => Verification::Shared(secret.clone()),
                     Material::Keys(source) => {

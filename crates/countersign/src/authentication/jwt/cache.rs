@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -86,25 +87,54 @@ impl VerifiedTokens {
     }
 }
 
-/// Lets one thread at a time verify the tokens whose digests begin with the same byte. Two
-/// different ones rarely meet, and which ones do nobody can choose who does not know both.
+/// Lets one thread at a time verify the tokens whose digests meet in one of so many places. Two
+/// different ones rarely do, and nobody can make tokens that do: where a digest goes is a secret
+/// of this process. Otherwise forgeries could be chosen that all wait for each other, and hold up
+/// every thread while they do.
 struct Turns {
-    by_first_byte: Box<[Mutex<()>]>,
+    places: Box<[Mutex<()>]>,
+    key: RandomState,
 }
 
 impl Turns {
     fn new() -> Self {
-        Self { by_first_byte: (0..=u8::MAX).map(|_| Mutex::new(())).collect() }
+        Self { places: (0..=u8::MAX).map(|_| Mutex::new(())).collect(), key: RandomState::new() }
     }
 
     fn take(&self, digest: &Digest) -> MutexGuard<'_, ()> {
-        let turn = &self.by_first_byte[usize::from(digest[0])];
-        turn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.places[self.place(digest)].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(&self, digest: &Digest) -> usize {
+        usize::from(self.key.hash_one(digest).to_le_bytes()[0])
     }
 }
 
 impl fmt::Debug for Turns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Turns")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_can_make_tokens_that_wait_for_each_other() {
+        let turns = Turns::new();
+        let alike = |last: u8| {
+            let mut digest = [7; 32];
+            digest[31] = last;
+            digest
+        };
+        let mut places: Vec<_> = (0..=u8::MAX).map(|last| turns.place(&alike(last))).collect();
+        assert_eq!(turns.place(&alike(1)), turns.place(&alike(1)), "one token has one place");
+        places.sort_unstable();
+        places.dedup();
+        // Of 256 thrown at random, about 162 places are hit.
+        assert!(places.len() > 64, "{}", places.len());
+        let other = Turns::new();
+        assert!((0..=u8::MAX).any(|last| turns.place(&alike(last)) != other.place(&alike(last))));
     }
 }

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::authentication::{AuthenticationError, Reason};
@@ -37,8 +38,8 @@ pub enum TokenError {
     Issuer {
         /// `iss`, or the trust domain of a JWT-SVID.
         found: String,
-        /// Who is trusted.
-        trusted: Vec<String>,
+        /// Who is trusted, in alphabetical order.
+        trusted: Arc<[String]>,
     },
     /// The issuer has no key of that `kid` for that algorithm.
     #[error("the token's issuer has no such key")]

@@ -134,9 +134,11 @@ impl KeySet {
         if named.peek().is_none() {
             return Found::Unknown;
         }
-        let mut fitting = named.filter_map(|key| key.ready_for(algorithm));
+        let mut fitting = named.filter_map(|one| {
+            one.ready_for(algorithm).map(|key| Found::Key { key, kid: one.kid.as_deref() })
+        });
         match (fitting.next(), fitting.next()) {
-            (Some(key), None) => Found::Key(key),
+            (Some(found), None) => found,
             // Two keys of one `kid` that fit one algorithm are as unclear as two without.
             (Some(_), Some(_)) => Found::Unclear,
             (None, _) if kid.is_none() => Found::Unknown,
@@ -148,8 +150,8 @@ impl KeySet {
 /// What a set has for a token.
 #[derive(Debug)]
 pub(super) enum Found<'a> {
-    /// The one key.
-    Key(&'a ParsedPublicKey),
+    /// The one key, and its own `kid`, which a token need not name.
+    Key { key: &'a ParsedPublicKey, kid: Option<&'a str> },
     /// No such key; a newer set may have it.
     Unknown,
     /// There is a key of that `kid`, and it is not for the algorithm.

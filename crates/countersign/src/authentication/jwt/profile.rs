@@ -22,6 +22,8 @@ pub enum Profile {
     /// A JWT-SVID of SPIFFE, whose trust domain chooses the keys.
     JwtSvid,
     /// A projected service account token of Kubernetes, whose bound claims agree with `sub`.
+    /// Names do not say which cluster, so a [`Jwt`](super::Jwt) takes one alone: another cluster
+    /// has a `Jwt` of its own, with another [name](super::JwtBuilder::name).
     K8sServiceAccount,
 }
 

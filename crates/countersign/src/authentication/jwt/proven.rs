@@ -21,6 +21,13 @@ pub(super) struct Proven {
     pub(super) binding: Option<Binding>,
 }
 
+impl Proven {
+    /// Whether each call has to bring a proof of its own.
+    pub(super) fn is_bound_to_key(&self) -> bool {
+        self.binding.as_ref().is_some_and(|binding| binding.key.is_some())
+    }
+}
+
 /// What a token is bound to (RFC 7800 §3.1). A bound token is never taken as a plain bearer one:
 /// that would be the whole attack.
 #[derive(Clone, Debug, PartialEq, Eq)]

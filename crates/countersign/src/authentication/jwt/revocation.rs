@@ -41,6 +41,17 @@ struct Until {
     issued_before: Option<Instant>,
 }
 
+impl Until {
+    /// What holds when both were said of one entry.
+    fn and(self, other: Self) -> Self {
+        Self {
+            forget: self.forget.max(other.forget),
+            // Nothing is every time.
+            issued_before: self.issued_before.zip(other.issued_before).map(|(a, b)| a.max(b)),
+        }
+    }
+}
+
 /// There are as many entries as there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} entries are revoked already", Revocations::MAX_ENTRIES)]
@@ -71,7 +82,8 @@ impl Revocations {
     }
 
     /// Takes back what was issued to a subject before a time; tokens without `iat` too. `until`
-    /// is when the last of them ends.
+    /// is when the last of them ends. A subject is known by `sub`, and by the claim that counts
+    /// as one where [`claim_names`](super::Issuer::claim_names) say so.
     ///
     /// # Errors
     ///
@@ -115,6 +127,8 @@ impl Revocations {
             if entries.len() >= Self::MAX_ENTRIES && !entries.contains_key(&entry) {
                 return Err(RevocationsFull);
             }
+            // What is said again, late or by somebody else, takes nothing back.
+            let until = entries.get(&entry).map_or(until, |known| known.and(until));
             entries.insert(entry, until);
         }
         self.inner.generation.advance();
@@ -132,12 +146,16 @@ impl Revocations {
         }
         let issuer = || token.issuer.to_owned();
         let find = |entry: Option<Entry>| entry.and_then(|entry| entries.get(&entry));
-        let subject = token.subject.map(|subject| Entry::Subject(issuer(), subject.to_owned()));
-        let by_subject = find(subject).is_some_and(|until| {
-            let issued_at = token.issued_at;
-            until.issued_before.is_none_or(|before| issued_at.is_none_or(|at| at < before))
-        });
-        by_subject
+        let by_subject = |subject: Option<&str>| {
+            find(subject.map(|subject| Entry::Subject(issuer(), subject.to_owned()))).is_some_and(
+                |until| {
+                    let issued_at = token.issued_at;
+                    until.issued_before.is_none_or(|before| issued_at.is_none_or(|at| at < before))
+                },
+            )
+        };
+        by_subject(token.subject)
+            || token.mapped_subject != token.subject && by_subject(token.mapped_subject)
             || find(token.id.map(|id| Entry::Token(issuer(), id.to_owned()))).is_some()
             || find(token.kid.map(|kid| Entry::Key(issuer(), kid.to_owned()))).is_some()
     }
@@ -147,7 +165,10 @@ impl Revocations {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Revocable<'a> {
     pub(super) issuer: &'a str,
+    /// `sub`.
     pub(super) subject: Option<&'a str>,
+    /// What counts as the subject by the names of claims that were set.
+    pub(super) mapped_subject: Option<&'a str>,
     pub(super) id: Option<&'a str>,
     pub(super) kid: Option<&'a str>,
     pub(super) issued_at: Option<Instant>,
@@ -172,6 +193,7 @@ mod tests {
     const TOKEN: Revocable<'static> = Revocable {
         issuer: "https://id.example",
         subject: Some("alice"),
+        mapped_subject: Some("alice"),
         id: Some("j1"),
         kid: Some("k1"),
         issued_at: None,
@@ -207,6 +229,20 @@ mod tests {
         let issued = |time| Revocable { issued_at: Some(Instant::of(time)), ..TOKEN };
         assert!(all.has(&issued(at(4))));
         assert!(!all.has(&issued(at(5))));
+    }
+
+    #[test]
+    fn an_entry_that_comes_late_takes_nothing_back() {
+        let all = Revocations::new();
+        let issued = |time| Revocable { issued_at: Some(Instant::of(at(time))), ..TOKEN };
+        all.revoke_subject(TOKEN.issuer, "alice", at(8), at(20)).expect("there is room");
+        all.revoke_subject(TOKEN.issuer, "alice", at(5), at(9)).expect("there is room");
+        assert!(all.has(&issued(7)), "issued before the later of the two");
+        assert!(!all.has(&issued(8)));
+        all.forget_before(at(19));
+        assert!(all.has(&issued(7)), "remembered until the later of the two");
+        all.forget_before(at(20));
+        assert!(!all.has(&issued(7)));
     }
 
     #[test]

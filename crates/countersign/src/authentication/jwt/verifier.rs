@@ -3,6 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
+
 use super::algorithm::Algorithm;
 use super::cache::{Digest, VerifiedTokens};
 use super::check::{self, Times};
@@ -23,6 +25,8 @@ use crate::identity::{Principal, SpiffeId, TokenClaims};
 #[derive(Debug)]
 pub(super) struct Verifier {
     issuers: Vec<Trusted>,
+    /// For messages. There may be thousands, and strangers cause as many messages as they like.
+    names: Arc<[String]>,
     /// By `iss`; by trust domain for JWT-SVIDs. Never by anything else that a token says.
     by_name: HashMap<String, usize>,
     by_trust_domain: HashMap<String, usize>,
@@ -84,7 +88,10 @@ impl Verifier {
             let entry = |(index, one): (usize, &Trusted)| (one.name.clone(), index);
             issuers.iter().enumerate().filter(of_kind).map(entry).collect()
         };
+        let mut names: Vec<_> = issuers.iter().map(|one| one.name.clone()).collect();
+        names.sort();
         Self {
+            names: names.into(),
             by_name: named(false),
             by_trust_domain: named(true),
             issuers,
@@ -162,7 +169,7 @@ impl Verifier {
                     None => Found::Unfit,
                 });
                 match found {
-                    Some(Found::Key(_)) => {}
+                    Some(Found::Key { .. }) => {}
                     Some(Found::Unfit | Found::Unclear) => {
                         return Err(TokenError::UnknownKey { kid: token.header.kid });
                     }
@@ -197,9 +204,8 @@ impl Verifier {
 
     fn issuer_of(&self, token: &Token<'_>) -> Result<&Trusted, TokenError> {
         let unknown = |found: &str| {
-            let mut trusted: Vec<_> = self.issuers.iter().map(|one| one.name.clone()).collect();
-            trusted.sort();
-            TokenError::Issuer { found: found.to_owned(), trusted }
+            let (found, trusted) = (found.to_owned(), Arc::clone(&self.names));
+            TokenError::Issuer { found, trusted }
         };
         let issuer = check::text(&token.claims, "iss")?;
         if let Some(index) = issuer.and_then(|issuer| self.by_name.get(issuer)) {
@@ -236,15 +242,17 @@ impl Verifier {
         // Before looking, so that a change in between ends the lease.
         let revoked_before = self.revocations.generation().now();
         let signed = token.signed.as_bytes();
+        // Of a token that names no key it still is known which one signed it.
+        let mut kid = token.header.kid.as_deref();
         let verified = match key {
             Key::Shared(secret) => secret.verifies(signed, &token.signature),
-            Key::Set { keys, .. } => {
-                let found = algorithm.map(|known| keys.find(token.header.kid.as_deref(), known));
-                match found {
-                    Some(Found::Key(key)) => key.verify_sig(signed, &token.signature).is_ok(),
-                    _ => false,
+            Key::Set { keys, .. } => match algorithm.map(|known| keys.find(kid, known)) {
+                Some(Found::Key { key, kid: found }) => {
+                    kid = found;
+                    key.verify_sig(signed, &token.signature).is_ok()
                 }
-            }
+                _ => false,
+            },
         };
         if !verified {
             return Err(TokenError::Signature);
@@ -253,9 +261,10 @@ impl Verifier {
         let claims = TokenClaims::mapped(token.claims, Arc::clone(&trusted.issuer.names));
         let revocable = Revocable {
             issuer: &trusted.name,
-            subject: claims.subject(),
+            subject: claims.get("sub").and_then(Value::as_str),
+            mapped_subject: claims.subject(),
             id: claims.id(),
-            kid: token.header.kid.as_deref(),
+            kid,
             issued_at: times.issued_at,
         };
         if self.revocations.has(&revocable) {
@@ -300,7 +309,10 @@ impl Trusted {
     fn principal_name(&self, claims: &TokenClaims) -> String {
         let subject = claims.subject().unwrap_or_default();
         match self.issuer.profile {
-            Profile::JwtSvid => subject.to_owned(),
+            // What chose the trust domain, whichever claim else counts as the subject.
+            Profile::JwtSvid => {
+                claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned()
+            }
             Profile::K8sServiceAccount => match profile::service_account(claims.object()) {
                 Ok((namespace, account)) => format!("{namespace}/{account}"),
                 Err(_) => format!("{}#{subject}", self.name),

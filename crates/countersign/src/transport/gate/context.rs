@@ -29,7 +29,7 @@ struct Inner {
 impl AuthContext {
     pub(super) fn new(permit: Permit, callers: Arc<[Authenticated]>) -> Self {
         let may_end = callers.iter().any(|caller| {
-            caller.expires_at().is_some() || caller.lease().is_some_and(Lease::may_end)
+            caller.expires_at().is_some() || caller.lease_of_call().is_some_and(Lease::may_end)
         });
         Self { inner: Arc::new(Inner { permit, callers, may_end }) }
     }

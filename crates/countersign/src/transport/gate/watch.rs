@@ -14,7 +14,7 @@ use super::context::AuthContext;
 use super::decision::{Call, Refusal};
 use super::denial::DecisionId;
 use super::layer::Inner;
-use crate::authentication::{Authenticated, Carrier, Lease, Presented, Reason};
+use crate::authentication::{Authenticated, CallTarget, Carrier, Lease, Presented, Reason};
 use crate::authorization::{InvalidPattern, Pattern};
 use crate::identity::{MethodPath, PeerIdentity};
 
@@ -246,7 +246,7 @@ impl Watched {
             state.ends = None;
             self.warn();
         }
-        let holds = |one: &Authenticated| one.lease().is_none_or(|lease| lease.holds(now));
+        let holds = |one: &Authenticated| one.lease_of_call().is_none_or(|lease| lease.holds(now));
         match state.callers.iter().all(holds) || Instant::now() < state.not_before {
             true => Look::Holds,
             false => Look::Doubtful,
@@ -328,7 +328,7 @@ impl State {
 }
 
 fn may_end(callers: &[Authenticated]) -> bool {
-    callers.iter().any(|caller| caller.lease().is_some_and(Lease::may_end))
+    callers.iter().any(|caller| caller.lease_of_call().is_some_and(Lease::may_end))
 }
 
 fn end_of(callers: &[Authenticated]) -> Option<SystemTime> {
@@ -340,12 +340,17 @@ async fn check(watched: Arc<Watched>) -> Result<Arc<[Authenticated]>, Box<Refusa
     let gate = &watched.gate;
     let credential = watched.credential.as_ref().map(|(carrier, value)| (*carrier, value));
     let evidence = Presented::again(credential).evidence(&watched.peer);
-    let evidence = evidence.map_err(Refusal::malformed)?;
+    let mut evidence = evidence.map_err(Refusal::malformed)?.looked_at_again();
+    let path = MethodPath::parse(watched.uri.path()).ok();
+    if let Some(path) = path {
+        // Proofs alone ask for the authority, and theirs was looked at.
+        let authority = watched.uri.authority().map_or("", http::uri::Authority::as_str);
+        evidence = evidence.for_call(CallTarget { authority, path });
+    }
     let callers = gate.judge(&evidence).await.callers();
     let callers: Arc<[_]> = callers.map_err(|error| Refusal::evidence(&error))?.into();
     let gone = |detail| Box::new(Refusal::new(Reason::CredentialsRevoked, detail));
-    let path = MethodPath::parse(watched.uri.path());
-    let rule = path.ok().and_then(|path| gate.rules.find(&path));
+    let rule = path.and_then(|path| gate.rules.find(&path));
     let permit = rule.and_then(|rule| rule.authorize(&callers).ok());
     let permit = permit.ok_or_else(|| gone("the credential proves too little by now"))?;
     let principal = |caller: Option<&Authenticated>| caller.map(|it| it.principal().clone());

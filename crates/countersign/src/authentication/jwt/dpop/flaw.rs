@@ -31,6 +31,8 @@ pub(super) enum Flaw {
     Target { proof: String, call: String },
     #[error("it is not known what the call is addressed to")]
     NoTarget,
+    #[error("the call is to an authority that is not one of ours")]
+    NotOurs,
     #[error("its `iat` is {0} s in the past")]
     Old(u64),
     #[error("its `iat` is {0} s in the future")]
@@ -65,6 +67,7 @@ impl Flaw {
             | Self::Method
             | Self::Target { .. }
             | Self::NoTarget
+            | Self::NotOurs
             | Self::Old(_)
             | Self::Early(_)
             | Self::OtherToken

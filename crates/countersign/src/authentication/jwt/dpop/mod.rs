@@ -23,6 +23,7 @@ use self::proof::ReadProof;
 use self::replay::{ProofId, ReplaySet};
 use crate::authentication::{AuthenticationError, CallTarget, Proof, Reason};
 use crate::clock::Clock;
+use crate::identity::Authority;
 use crate::secret::constant_time_eq;
 
 /// How proofs of possession are checked (RFC 9449).
@@ -36,11 +37,17 @@ use crate::secret::constant_time_eq;
 /// Each process remembers the proofs that it has seen, and does not tell the others: a proof that
 /// was caught on its way can be shown once to each process that serves the same authority, and
 /// once after a restart, while it is young. [`DpopNonces::random`] closes both.
+///
+/// The authority is what the call itself says. Where a token is good for several servers, one of
+/// them could call the others with a proof that was made for it and under its own name: name what
+/// this server is called with [`with_authorities`](Self::with_authorities), or give each server
+/// an audience of its own.
 #[derive(Clone, Debug)]
 pub struct DpopSettings {
     window: Duration,
     replay_entries: usize,
     nonces: Option<DpopNonces>,
+    authorities: Vec<Authority>,
 }
 
 impl DpopSettings {
@@ -49,7 +56,12 @@ impl DpopSettings {
 
     /// The defaults.
     pub fn new() -> Self {
-        Self { window: Duration::from_secs(60), replay_entries: 65_536, nonces: None }
+        Self {
+            window: Duration::from_secs(60),
+            replay_entries: 65_536,
+            nonces: None,
+            authorities: Vec::new(),
+        }
     }
 
     /// How far `iat` may lie in the past or in the future, inclusive. Default: 60 s. What is
@@ -79,6 +91,15 @@ impl DpopSettings {
         self.nonces = Some(nonces);
         self
     }
+
+    /// What this server is called by those who make proofs: a proof in a call to anything else is
+    /// refused. Compared without regard to case, and port 443 may be left out. Default, and with
+    /// an empty list: whatever a call says.
+    #[must_use]
+    pub fn with_authorities(mut self, ours: impl IntoIterator<Item = Authority>) -> Self {
+        self.authorities = ours.into_iter().collect();
+        self
+    }
 }
 
 impl Default for DpopSettings {
@@ -92,6 +113,7 @@ impl Default for DpopSettings {
 pub(crate) struct DpopVerifier {
     window: Duration,
     nonces: Option<NonceMint>,
+    authorities: Vec<Authority>,
     seen: ReplaySet,
     clock: Arc<dyn Clock>,
 }
@@ -102,6 +124,7 @@ impl DpopVerifier {
             window: settings.window,
             nonces: settings.nonces.as_ref().map(NonceMint::new),
             seen: ReplaySet::new(settings.replay_entries),
+            authorities: settings.authorities,
             clock,
         }
     }
@@ -155,7 +178,7 @@ impl DpopVerifier {
         if claims.method != "POST" {
             return Err(Flaw::Method);
         }
-        target::check(&claims.uri, target)?;
+        target::check(&claims.uri, target, &self.authorities)?;
         let end = self.check_age(claims.issued_at, now)?;
         let token_hash = digest::digest(&digest::SHA256, access_token.as_bytes());
         let token_hash = URL_SAFE_NO_PAD.encode(token_hash);

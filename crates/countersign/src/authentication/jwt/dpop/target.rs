@@ -9,9 +9,18 @@ use crate::identity::Authority;
 /// server may sit behind something that ends TLS, or on a Unix socket, and cannot tell. Scheme
 /// and host are compared without regard to case, and port 443 may be left out (RFC 3986 §6.2.2.1
 /// and §6.2.3). Escapes are not decoded: a method path has none.
-pub(super) fn check(htu: &str, target: Option<CallTarget<'_>>) -> Result<(), Flaw> {
+///
+/// `ours` are the authorities that a call may be for; none: any.
+pub(super) fn check(
+    htu: &str,
+    target: Option<CallTarget<'_>>,
+    ours: &[Authority],
+) -> Result<(), Flaw> {
     let target = target.ok_or(Flaw::NoTarget)?;
     let authority = Authority::parse(target.authority).map_err(|_| Flaw::NoTarget)?;
+    if !ours.is_empty() && !ours.iter().any(|one| same_origin(one, &authority)) {
+        return Err(Flaw::NotOurs);
+    }
     let path = target.path.as_str();
     // The query may hold what is nobody's business, so it is gone before anything is told.
     let resource = htu.split(['?', '#']).next().unwrap_or_default();
@@ -47,7 +56,7 @@ mod tests {
 
     fn is_for(htu: &str, authority: &str) -> bool {
         let path = MethodPath::parse("/orders.v1.Orders/Get").expect("canonical");
-        check(htu, Some(CallTarget { authority, path })).is_ok()
+        check(htu, Some(CallTarget { authority, path }), &[]).is_ok()
     }
 
     #[test]
@@ -97,9 +106,29 @@ mod tests {
     }
 
     #[test]
+    fn a_proof_that_was_made_for_another_server_is_not_good_under_its_name_either() {
+        let ours = ["api.example", "API.internal:8443"];
+        let ours = ours.map(|text| Authority::parse(text).expect("an authority"));
+        let path = MethodPath::parse("/orders.v1.Orders/Get").expect("canonical");
+        for (authority, told) in [
+            ("api.example", Ok(())),
+            ("API.example:443", Ok(())),
+            ("api.internal:8443", Ok(())),
+            ("api.internal", Err(Flaw::NotOurs)),
+            ("api.example:8443", Err(Flaw::NotOurs)),
+            ("evil.example", Err(Flaw::NotOurs)),
+        ] {
+            let htu = format!("https://{authority}/orders.v1.Orders/Get");
+            let target = Some(CallTarget { authority, path });
+            assert_eq!(check(&htu, target, &ours), told, "{authority}");
+            assert_eq!(check(&htu, target, &[]), Ok(()), "{authority}");
+        }
+    }
+
+    #[test]
     fn a_call_to_nowhere_has_no_proof() {
         let htu = "https://api.example/orders.v1.Orders/Get";
-        assert_eq!(check(htu, None), Err(Flaw::NoTarget));
+        assert_eq!(check(htu, None, &[]), Err(Flaw::NoTarget));
         for authority in ["", "me@api.example", "api.example:x"] {
             assert!(!is_for(htu, authority), "{authority:?}");
         }
@@ -109,7 +138,8 @@ mod tests {
     fn the_operator_is_told_both_without_the_query() {
         let path = MethodPath::parse("/a.B/C").expect("canonical");
         let target = Some(CallTarget { authority: "api.example", path });
-        let flaw = check("https://gateway.example/a.B/C?secret", target).expect_err("another host");
+        let flaw =
+            check("https://gateway.example/a.B/C?secret", target, &[]).expect_err("another host");
         assert_eq!(
             flaw.to_string(),
             r#"it is for "https://gateway.example/a.B/C", and the call is to "https://api.example/a.B/C""#

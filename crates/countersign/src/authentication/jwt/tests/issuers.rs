@@ -2,9 +2,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::{Algorithm, Jwt, JwtError, KeySet, KeySource, Profile};
+use super::super::{Algorithm, Jwt, JwtError, KeySet, KeySource, Profile, TokenError};
 use super::{AUDIENCE, ISSUER, NOW, Signer, built, good, prove, verdict, with};
 use crate::danger;
+use crate::identity::ClaimNames;
 
 const OTHER: &str = "https://other.example";
 
@@ -53,6 +54,27 @@ fn a_template_stands_for_the_names_that_were_listed() {
     ] {
         assert_eq!(verdict(&jwt, &signer.token(&with("iss", json!(issuer)))), told, "{issuer}");
     }
+}
+
+#[tokio::test]
+async fn who_is_not_trusted_costs_no_list_of_those_who_are() {
+    let signer = Signer::new("k");
+    let tenants: Vec<_> = (0..1_000).map(|number| format!("t{number}")).collect();
+    let realms = Jwt::issuers_of("https://{tenant}.example", tenants.iter().map(String::as_str));
+    let jwt = built(Jwt::builder().issuer(realms.keys(signer.keys()).audience(AUDIENCE)));
+    let stranger = signer.token(&with("iss", json!("https://evil.example")));
+    let mut lists = Vec::new();
+    for _ in 0..2 {
+        match jwt.verify(&stranger).await {
+            Err(TokenError::Issuer { found, trusted }) => {
+                assert_eq!(found, "https://evil.example");
+                assert!(trusted.len() == 1_000 && trusted.is_sorted());
+                lists.push(trusted);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(std::sync::Arc::ptr_eq(&lists[0], &lists[1]), "one list for all");
 }
 
 #[test]
@@ -128,6 +150,46 @@ fn a_trust_domain_is_chosen_by_the_subject() {
     let trusted = trust("here.example", bundle(&here, "sig"));
     let error = Jwt::builder().issuer(trusted).build().expect_err("it has no key");
     assert!(matches!(error, JwtError::Keys(_)), "{error}");
+}
+
+#[test]
+fn no_claim_but_the_subject_names_somebody_of_a_trust_domain() {
+    let signer = Signer::new("k");
+    let mut key = signer.jwk();
+    key["use"] = json!("jwt-svid");
+    let bundle = KeySet::from_spiffe_bundle(&json!({ "keys": [key] }).to_string());
+    let keys = KeySource::given(bundle.expect("a bundle"));
+    let names = ClaimNames { subject: "workload".to_owned(), ..ClaimNames::default() };
+    let trusted = Jwt::trust_domain("here.example", keys).audience(AUDIENCE).claim_names(names);
+    let jwt = built(Jwt::builder().issuer(trusted));
+    let claims = json!({
+        "sub": "spiffe://here.example/a", "workload": "spiffe://there.example/admin",
+        "aud": AUDIENCE, "exp": NOW + 60,
+    });
+    let proven = prove(&jwt, &signer.token(&claims)).expect("accepted");
+    assert_eq!(proven.name(), "spiffe://here.example/a");
+}
+
+#[test]
+fn two_clusters_never_name_their_service_accounts_alike() {
+    let signer = Signer::new("k");
+    let cluster = |name: &str| {
+        let issuer = Jwt::issuer(name).keys(signer.keys()).audience(AUDIENCE);
+        issuer.profile(Profile::K8sServiceAccount)
+    };
+    for builder in [
+        Jwt::builder().issuer(cluster(ISSUER)).issuer(cluster(OTHER)),
+        Jwt::builder().issuer(
+            Jwt::issuers_of("https://{tenant}.example", ["a", "b"])
+                .keys(signer.keys())
+                .audience(AUDIENCE)
+                .profile(Profile::K8sServiceAccount),
+        ),
+    ] {
+        let error = builder.build().expect_err("refused");
+        assert!(matches!(error, JwtError::Issuer { .. }), "{error}");
+    }
+    built(Jwt::builder().issuer(cluster(ISSUER)).issuer(Jwt::issuer(OTHER).audience(AUDIENCE)));
 }
 
 #[test]

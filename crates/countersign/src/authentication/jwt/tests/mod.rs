@@ -4,6 +4,7 @@ mod claims;
 mod headers;
 mod issuers;
 mod oracle;
+mod proofs;
 mod remembered;
 
 use std::sync::{Arc, Mutex};

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::super::{Jwt, Revocations};
 use super::{ISSUER, Moved, NOW, Signer, good, verdict, with};
 use crate::authentication::{Authenticator, CallEvidence, Evidence};
-use crate::identity::PeerIdentity;
+use crate::identity::{ClaimNames, PeerIdentity};
 
 #[test]
 fn a_token_is_verified_once_until_it_ends() {
@@ -78,6 +78,51 @@ fn what_is_revoked_counts_at_once_although_it_was_remembered() {
     assert!(!lease.holds(now), "what the gate remembers ends too");
     assert_eq!(verdict(&jwt, &token), "CREDENTIALS_REVOKED");
     assert_eq!(verdict(&jwt, &other), "accepted");
+}
+
+#[test]
+fn who_leaves_out_the_name_of_a_revoked_key_is_refused_all_the_same() {
+    let (signer, revocations) = (Signer::new("stolen"), Revocations::new());
+    let jwt = Jwt::builder()
+        .issuer(signer.issuer())
+        .clock(Moved::at(NOW))
+        .revocations(revocations.clone())
+        .build()
+        .expect("valid");
+    let named = signer.token(&good());
+    let nameless = signer.token_with(&json!({"alg": "ES256", "typ": "JWT"}), &good());
+    assert_eq!([&named, &nameless].map(|token| verdict(&jwt, token)), ["accepted"; 2]);
+
+    let end = UNIX_EPOCH + Duration::from_secs(NOW + 300);
+    revocations.revoke_key(ISSUER, "another", end).expect("there is room");
+    assert_eq!([&named, &nameless].map(|token| verdict(&jwt, token)), ["accepted"; 2]);
+    revocations.revoke_key(ISSUER, "stolen", end).expect("there is room");
+    for (name, token) in [("named", &named), ("nameless", &nameless)] {
+        assert_eq!(verdict(&jwt, token), "CREDENTIALS_REVOKED", "{name}");
+    }
+}
+
+#[test]
+fn a_subject_is_revoked_by_either_of_its_names() {
+    for (revoked, told) in [
+        ("alice", "CREDENTIALS_REVOKED"),
+        ("alice@id.example", "CREDENTIALS_REVOKED"),
+        ("bob", "accepted"),
+    ] {
+        let (signer, revocations) = (Signer::new("k"), Revocations::new());
+        let names = ClaimNames { subject: "email".to_owned(), ..ClaimNames::default() };
+        let jwt = Jwt::builder()
+            .issuer(signer.issuer().claim_names(names))
+            .clock(Moved::at(NOW))
+            .revocations(revocations.clone())
+            .build()
+            .expect("valid");
+        let token = signer.token(&with("email", json!("alice@id.example")));
+        assert_eq!(verdict(&jwt, &token), "accepted");
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        revocations.revoke_subject(ISSUER, revoked, at(NOW + 1), at(NOW + 300)).expect("room");
+        assert_eq!(verdict(&jwt, &token), told, "{revoked}");
+    }
 }
 
 #[test]

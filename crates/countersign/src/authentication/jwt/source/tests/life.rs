@@ -14,7 +14,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 fn has(snapshot: &Snapshot, kid: &str) -> bool {
     let keys = snapshot.keys.as_ref();
-    keys.is_some_and(|keys| matches!(keys.find(Some(kid), Algorithm::ES256), Found::Key(_)))
+    keys.is_some_and(|keys| matches!(keys.find(Some(kid), Algorithm::ES256), Found::Key { .. }))
 }
 
 /// What a verifier does about a token with this `kid`: `None` when nobody can tell.

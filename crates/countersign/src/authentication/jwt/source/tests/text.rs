@@ -55,7 +55,7 @@ async fn two_keys_of_one_name_are_no_key_and_one_without_a_name_is() {
     keys.warm_up().await;
     let seen = keys.snapshot();
     let held = seen.keys.as_ref().expect("keys");
-    assert!(matches!(held.find(None, Algorithm::ES256), Found::Key(_)));
+    assert!(matches!(held.find(None, Algorithm::ES256), Found::Key { .. }));
     assert!(matches!(held.find(Some("a"), Algorithm::ES256), Found::Unknown));
     assert!(matches!(held.find(None, Algorithm::RS256), Found::Unknown));
     // A key for another algorithm may have been added: one fetch finds out, and no more.
