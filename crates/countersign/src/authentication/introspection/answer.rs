@@ -68,8 +68,13 @@ impl Expected {
             return Ok(refused);
         }
         let subject = match (answer.subject, answer.client) {
+            // Users may choose their names, and none of them is a client.
+            (Some(subject), _) if subject.starts_with(CLIENT) => {
+                let detail = "the answer's `sub` looks like a client's name";
+                return Ok(refused(Reason::TokenInvalid, detail));
+            }
             (Some(subject), _) => subject.to_owned(),
-            (None, Some(client)) => format!("client:{client}"),
+            (None, Some(client)) => format!("{CLIENT}{client}"),
             (None, None) => return Ok(refused(Reason::TokenInvalid, "the answer names nobody")),
         };
         let issuer = self.issuer.as_deref().or(answer.issuer);
@@ -122,6 +127,9 @@ impl Expected {
         None
     }
 }
+
+/// What the names of clients begin with, and nobody else's.
+const CLIENT: &str = "client:";
 
 fn refused(reason: Reason, detail: &'static str) -> Verdict {
     Verdict::Refused { reason, detail }
