@@ -6,6 +6,7 @@ use http::uri::Uri;
 use http::{Request, Response};
 use tower_layer::Layer;
 
+use super::authorizer::Authorizer;
 use super::builder::GateBuilder;
 use super::context::{AuthContext, put_tonics_own};
 use super::decision::{Call, Refusal};
@@ -13,8 +14,7 @@ use super::denial::{DecisionId, DecisionIds, Denials, shortened};
 use super::memory::GateMark;
 use super::service::GateService;
 use super::watch::Watching;
-use crate::authentication::{Authenticated, Authenticator, Carried, DPOP, EvidenceKinds};
-use crate::authorization::RuleSet;
+use crate::authentication::{Authenticated, Authenticator, Carried, DPOP, EvidenceKinds, Reason};
 use crate::clock::Clock;
 use crate::credentials::API_KEY;
 use crate::identity::PeerIdentity;
@@ -36,6 +36,9 @@ use crate::transport::warnings::Warnings;
 /// connection ends. Nothing is remembered where one of the gate's authenticators is not
 /// [repeatable](Authenticator::is_repeatable).
 ///
+/// A [policy](crate::authorization::Policy) is asked for each call, and what it said is not
+/// remembered: headers and the time of day may matter to it.
+///
 /// # How long a call may go on
 ///
 /// No longer than what proved its callers: when the first of them ends
@@ -43,7 +46,10 @@ use crate::transport::warnings::Warnings;
 /// directions, with `UNAUTHENTICATED` and `TOKEN_EXPIRED`. What was granted with a lease that has
 /// been ended since is looked at again. The gate's [clock](GateBuilder::clock) decides and the
 /// runtime's timer waits, which only an idle stream needs; see
-/// [`GateBuilder::when_credentials_end`]. Bodies are [`GateBody`](super::GateBody)s for this.
+/// [`GateBuilder::when_credentials_end`]. Where a
+/// [`PolicyFile`](crate::authorization::PolicyFile) is the policy, a call that the next policy
+/// denies ends in the same way, with what the policy would say to a new one. Bodies are
+/// [`GateBody`](super::GateBody)s for this.
 #[derive(Clone)]
 pub struct Gate {
     pub(super) inner: Arc<Inner>,
@@ -51,7 +57,7 @@ pub struct Gate {
 
 pub(super) struct Inner {
     pub(super) authenticators: Vec<Arc<dyn Authenticator>>,
-    pub(super) rules: RuleSet,
+    pub(super) authorizer: Authorizer,
     pub(super) reads: EvidenceKinds,
     pub(super) denials: Denials,
     pub(super) decisions: DecisionIds,
@@ -131,6 +137,10 @@ impl Inner {
         refusal: &Refusal,
         decision: DecisionId,
     ) {
+        let message = match refusal.reason {
+            Reason::PolicyDenied => "a call was ended by a new policy",
+            _ => "a call was ended with its credential",
+        };
         tracing::info!(
             %decision,
             method = %shortened(uri.path()),
@@ -139,7 +149,7 @@ impl Inner {
             rule = refusal.rule.as_deref(),
             caller = refusal.caller.as_ref().map(|caller| shortened(caller.name())),
             detail = %shortened(&refusal.detail),
-            "a call was ended with its credential"
+            "{message}"
         );
     }
 
