@@ -10,6 +10,7 @@ use super::watch::{StreamExpiry, Watching};
 use crate::authentication::{Authenticator, EvidenceKinds};
 use crate::authorization::{Authorization, InvalidPattern, RulesError};
 use crate::clock::{Clock, SystemClock};
+use crate::quota::Quota;
 use crate::transport::warnings::Warnings;
 
 /// Makes a [`Gate`].
@@ -23,6 +24,7 @@ pub struct GateBuilder {
     tonic_connection_info: bool,
     modes: Vec<(String, StreamExpiry)>,
     recheck_every: Duration,
+    quota: Option<Quota>,
 }
 
 /// Why a gate cannot be built.
@@ -67,6 +69,7 @@ impl GateBuilder {
             tonic_connection_info: true,
             modes: Vec::new(),
             recheck_every: Watching::EVERY,
+            quota: None,
         }
     }
 
@@ -160,6 +163,17 @@ impl GateBuilder {
         self
     }
 
+    /// How often callers may call. Default: as often as they like.
+    ///
+    /// Each call of a proven caller counts, allowed or denied; those of public methods, of whom
+    /// nobody is proven, do not. Who calls too often is told `RESOURCE_EXHAUSTED`, reason
+    /// `RATE_LIMITED`, with `RetryInfo` where waiting helps. A quota may be given to several
+    /// gates, which then share it.
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.quota = Some(quota);
+        self
+    }
+
     /// Checks everything.
     ///
     /// # Errors
@@ -199,6 +213,7 @@ impl GateBuilder {
             nobody: Arc::new([]),
             tonic_connection_info: self.tonic_connection_info,
             watching: Watching::new(self.modes, self.recheck_every)?,
+            quota: self.quota,
         }))
     }
 }

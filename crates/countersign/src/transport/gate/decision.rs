@@ -84,6 +84,9 @@ impl Inner {
             Ok(evidence) => evidence,
             Err(refusal) => return Some(self.refused(call, path, refusal)),
         };
+        if let Some(refusal) = self.held_up(call, &evidence) {
+            return Some(self.refused(call, path, refusal));
+        }
         let mut judged = Judged::default();
         for authenticator in &self.authenticators {
             let outcome = authenticator.authenticate_now(&evidence)?;
@@ -157,7 +160,10 @@ impl Inner {
         let lasts = self.repeatable && !presented.has_proof() && judged.lasts();
         let callers: Callers = match judged.callers() {
             Ok(callers) => callers.into(),
-            Err(error) => return self.refused(call, path, Refusal::evidence(&error)),
+            Err(error) => {
+                self.failed(call, &error);
+                return self.refused(call, path, Refusal::evidence(&error));
+            }
         };
         if let (true, Some(memory), Ok(credential)) = (lasts, call.memory, presented.credential()) {
             memory.prove(&self.mark, &*self.clock, credential, &callers);

@@ -18,6 +18,7 @@ use crate::authentication::{Authenticated, Authenticator, Carried, DPOP, Evidenc
 use crate::clock::Clock;
 use crate::credentials::API_KEY;
 use crate::identity::PeerIdentity;
+use crate::quota::Quota;
 use crate::transport::warnings::Warnings;
 
 /// Stands in front of a whole server and lets through what a rule allows.
@@ -61,7 +62,7 @@ pub(super) struct Inner {
     pub(super) reads: EvidenceKinds,
     pub(super) denials: Denials,
     pub(super) decisions: DecisionIds,
-    /// For refusals of callers whom nobody knows.
+    /// For refusals of callers whom nobody knows, or who come too often.
     pub(super) warnings: Warnings,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) mark: Arc<GateMark>,
@@ -71,6 +72,7 @@ pub(super) struct Inner {
     pub(super) repeatable: bool,
     pub(super) tonic_connection_info: bool,
     pub(super) watching: Watching,
+    pub(super) quota: Option<Quota>,
 }
 
 impl Gate {
@@ -154,10 +156,11 @@ impl Inner {
     }
 
     fn tell(&self, call: Call<'_>, refusal: &Refusal, decision: DecisionId) {
-        // Strangers may come as often as they like; their refusals are told as often as we like.
+        // Strangers, and callers who come too often, may come as often as they like; their
+        // refusals are told as often as we like.
         let told = match refusal.caller {
-            Some(_) => Some(0),
-            None => self.warnings.allow(),
+            Some(_) if refusal.reason != Reason::RateLimited => Some(0),
+            _ => self.warnings.allow(),
         };
         macro_rules! tell {
             ($level:ident) => {

@@ -10,6 +10,7 @@ mod denial;
 mod details;
 mod layer;
 mod memory;
+mod metering;
 mod readiness;
 mod service;
 mod watch;
