@@ -339,12 +339,17 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The rule's pattern.
+    pub(crate) fn new(rule: Arc<str>, caller: Option<Authenticated>) -> Self {
+        Self { rule, caller }
+    }
+
+    /// The rule's pattern, or its name in a policy.
     pub fn rule(&self) -> &str {
         &self.rule
     }
 
-    /// Who may call; `None` on a public method.
+    /// Who may call; `None` on a public method, and where a policy let in somebody of whom no
+    /// authenticator knows.
     pub fn caller(&self) -> Option<&Authenticated> {
         self.caller.as_ref()
     }

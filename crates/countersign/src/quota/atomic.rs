@@ -134,6 +134,15 @@ impl AtomicMeter {
         }
     }
 
+    /// How long until a cost of 1 would pass; zero where it would now, and where the burst is 0
+    /// and it never will.
+    pub fn wait(&self, pace: &Pace, now: Duration) -> Duration {
+        let now = pace.units_at(now);
+        let start = self.full_at.load(Ordering::Relaxed).max(now);
+        let passes_at = start.saturating_sub(pace.capacity.saturating_sub(pace.interval));
+        Duration::from_nanos(passes_at.saturating_sub(now).div_ceil(pace.units))
+    }
+
     /// Whether the bucket is full, so that a new meter says the same.
     pub fn is_full(&self, pace: &Pace, now: Duration) -> bool {
         self.full_at.load(Ordering::Relaxed) <= pace.units_at(now)

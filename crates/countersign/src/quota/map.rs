@@ -110,6 +110,14 @@ impl MeterMap {
         }
     }
 
+    /// How long until a cost of 1 would pass; zero where it would now. Takes nothing, and gives
+    /// nobody a place.
+    pub fn wait(&self, key: MeterKey, now: Duration) -> Duration {
+        let shard = &self.shards[shard_of(key.0, self.shards.len())];
+        let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+        shard.find(key.0).map_or(Duration::ZERO, |meter| meter.wait(&self.pace, now))
+    }
+
     /// How many callers have a place.
     pub fn len(&self) -> usize {
         let used =

@@ -9,17 +9,20 @@
 //! * [`Meter`] is one caller's state, exact for any numbers, for one thread at a time.
 //! * [`AtomicMeter`] is the same in eight bytes for any number of threads.
 //! * [`MeterMap`] holds many callers' within a bound.
+//! * [`Quota`] is what a gate asks.
 //!
 //! Times are lengths of time since a beginning of one's own, taken from a clock that does not
 //! step, as [`std::time::Instant`]. Where time goes backwards all the same, callers wait longer
 //! and never shorter.
 
 mod atomic;
+mod callers;
 mod limit;
 mod map;
 mod meter;
 
 pub use atomic::{AtomicMeter, Pace, PaceError};
+pub use callers::Quota;
 pub use limit::{InvalidLimit, Limit};
 pub use map::{MeterKey, MeterMap, WhenFull};
 pub use meter::{Allowance, Meter};

@@ -24,15 +24,19 @@ pub(super) fn of<'p>(policy: &'p Policy, path: &MethodPath<'_>) -> MethodAccess<
     if let Some(rule) = deny.find(|rule| !about_others(rule)) {
         return MethodAccess::Denied(RuleInfo::of(Effect::Deny, rule));
     }
-    let proves = |rule: &&Rule| rule.conditions.iter().any(Condition::proves_caller);
     let allow = || policy.inner.allow.rules().iter().filter(is_for);
-    if let Some(rule) = allow().find(|rule| !proves(rule)) {
+    if let Some(rule) = allow().find(|rule| is_public(rule)) {
         MethodAccess::Public(RuleInfo::of(Effect::Allow, rule))
     } else if let Some(rule) = allow().next() {
         MethodAccess::Authenticated(RuleInfo::of(Effect::Allow, rule))
     } else {
         MethodAccess::NoRule
     }
+}
+
+/// Whether a rule lets callers in of whom nothing was proven.
+pub(super) fn is_public(rule: &Rule) -> bool {
+    !rule.conditions.iter().any(Condition::proves_caller)
 }
 
 fn about_path(condition: &Condition) -> bool {

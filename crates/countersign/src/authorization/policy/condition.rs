@@ -64,6 +64,14 @@ impl Condition {
         }
     }
 
+    pub(super) fn reads_headers(&self) -> bool {
+        match self {
+            Self::Header { .. } => true,
+            Self::Not(inner) => inner.reads_headers(),
+            _ => false,
+        }
+    }
+
     /// Whether it says anything about who calls, so that nobody meets it unproven.
     pub(super) fn proves_caller(&self) -> bool {
         match self {

@@ -51,13 +51,22 @@ impl RuleIndex {
 
     /// The first rule in the file's order that matches.
     pub(super) fn first(&self, seen: &Seen<'_>) -> Option<usize> {
+        self.first_among(seen, |_| true)
+    }
+
+    /// The first that matches among those that are wanted.
+    pub(super) fn first_among(
+        &self,
+        seen: &Seen<'_>,
+        wanted: impl Fn(&Rule) -> bool,
+    ) -> Option<usize> {
         let mut best = None;
         let mut look = |ids: &[u32]| {
             // Ids ascend, so what follows the first match, or the best so far, is not better.
             let before = |id: &&u32| best.is_none_or(|best| **id < best);
             let holds = |id: &&u32| {
                 let rule = &self.rules[**id as usize];
-                rule.conditions.iter().all(|condition| condition.holds(seen))
+                wanted(rule) && rule.conditions.iter().all(|condition| condition.holds(seen))
             };
             if let Some(id) = ids.iter().take_while(before).find(holds) {
                 best = Some(*id);

@@ -10,9 +10,11 @@ mod condition;
 mod error;
 mod explain;
 mod fields;
+mod file;
 mod index;
 mod json;
 mod lint;
+mod live;
 mod options;
 mod own;
 mod parse;
@@ -20,14 +22,19 @@ mod pattern;
 mod request;
 #[cfg(feature = "toml")]
 mod toml;
+mod watch;
 
 pub use access::MethodAccess;
 pub use audit::{AuditCondition, AuditOptions};
 pub use error::{InvalidPolicy, PolicyError};
 pub use explain::{Explanation, NearMiss};
+pub use file::{PolicyFile, PolicyReport};
 pub use lint::PolicyLint;
 pub use options::{CertificateNames, PolicyOptions, RepeatedHeaders};
 pub use request::{CertificateFacts, PeerFacts, PolicyRequest};
+pub use watch::PolicyWatch;
+
+pub(crate) use live::LivePolicy;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -164,14 +171,18 @@ impl Policy {
         options: &PolicyOptions,
     ) -> Result<Self, PolicyError> {
         let path = path.as_ref();
-        let text = read(path).map_err(|source| PolicyError::Read { path: path.into(), source })?;
+        Self::from_text_of(path, &read_file(path)?, options)
+    }
+
+    /// The policy that a file holds.
+    fn from_text_of(path: &Path, text: &str, options: &PolicyOptions) -> Result<Self, PolicyError> {
         #[cfg(feature = "toml")]
         let read = match path.extension().is_some_and(|extension| extension == "toml") {
-            true => Self::from_toml_with(&text, options),
-            false => Self::from_json_with(&text, options),
+            true => Self::from_toml_with(text, options),
+            false => Self::from_json_with(text, options),
         };
         #[cfg(not(feature = "toml"))]
-        let read = Self::from_json_with(&text, options);
+        let read = Self::from_json_with(text, options);
         read.map_err(|source| PolicyError::Invalid { path: path.into(), source })
     }
 
@@ -209,6 +220,26 @@ impl Policy {
         }
     }
 
+    /// The rule by which a call may pass whose caller could prove nothing, and nobody denies.
+    ///
+    /// The evidence of such a call was bad. It counts only for rules that ask for none.
+    pub(crate) fn allows_unproven(&self, request: &PolicyRequest<'_>) -> Option<&Arc<str>> {
+        let inner = &*self.inner;
+        if inner.deny.first(&self.seen(Effect::Deny, request)).is_some() {
+            return None;
+        }
+        let seen = self.seen(Effect::Allow, request);
+        let id = inner.allow.first_among(&seen, access::is_public)?;
+        Some(&inner.allow.rules()[id].name)
+    }
+
+    /// Whether its rules look at headers.
+    pub(crate) fn reads_headers(&self) -> bool {
+        let lists = [&self.inner.deny, &self.inner.allow];
+        let mut rules = lists.into_iter().flat_map(|list| list.rules());
+        rules.any(|rule| rule.conditions.iter().any(condition::Condition::reads_headers))
+    }
+
     /// Decides one call, and says what decided or what was missing.
     pub fn explain(&self, request: &PolicyRequest<'_>) -> Explanation<'_> {
         let decision = self.decide(request);
@@ -244,6 +275,10 @@ impl Policy {
             },
         }
     }
+}
+
+fn read_file(path: &Path) -> Result<String, PolicyError> {
+    read(path).map_err(|source| PolicyError::Read { path: path.into(), source })
 }
 
 fn read(path: &Path) -> io::Result<String> {

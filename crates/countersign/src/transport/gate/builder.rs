@@ -1,14 +1,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::authorizer::Authorizer;
 use super::challenge::Challenge;
 use super::denial::{DecisionIds, Denials};
 use super::layer::{Gate, Inner};
 use super::memory::GateMark;
 use super::watch::{StreamExpiry, Watching};
 use crate::authentication::{Authenticator, EvidenceKinds};
-use crate::authorization::{InvalidPattern, RuleSet, Rules, RulesError};
+use crate::authorization::{Authorization, InvalidPattern, RulesError};
 use crate::clock::{Clock, SystemClock};
+use crate::quota::Quota;
 use crate::transport::warnings::Warnings;
 
 /// Makes a [`Gate`].
@@ -16,12 +18,13 @@ use crate::transport::warnings::Warnings;
 #[must_use = "a builder does nothing until it builds"]
 pub struct GateBuilder {
     authenticators: Vec<Arc<dyn Authenticator>>,
-    rules: Rules,
+    authorization: Authorization,
     realm: String,
     clock: Arc<dyn Clock>,
     tonic_connection_info: bool,
     modes: Vec<(String, StreamExpiry)>,
     recheck_every: Duration,
+    quota: Option<Quota>,
 }
 
 /// Why a gate cannot be built.
@@ -60,12 +63,13 @@ impl GateBuilder {
     pub(super) fn new() -> Self {
         Self {
             authenticators: Vec::new(),
-            rules: Rules::new(),
+            authorization: Authorization::default(),
             realm: "grpc".to_owned(),
             clock: Arc::new(SystemClock),
             tonic_connection_info: true,
             modes: Vec::new(),
             recheck_every: Watching::EVERY,
+            quota: None,
         }
     }
 
@@ -76,9 +80,42 @@ impl GateBuilder {
         self
     }
 
-    /// Who may call what. Without rules, nobody anything.
-    pub fn authorize(mut self, rules: Rules) -> Self {
-        self.rules = rules;
+    /// Who may call what: [`Rules`](crate::Rules), a [`Policy`](crate::authorization::Policy) or
+    /// a [`PolicyFile`](crate::authorization::PolicyFile). Said twice, the last counts. Default:
+    /// nobody anything.
+    ///
+    /// A policy is asked with the metadata as it came, credentials included, with the names in
+    /// the peer's verified certificate and with everyone whom the authenticators proved. The
+    /// first of these, the token's principal before the certificate's, is the call's caller. A
+    /// denied caller is told `PERMISSION_DENIED`, somebody without token and certificate
+    /// `UNAUTHENTICATED`, and neither which rule it was; the log says that under the decision's
+    /// ID.
+    ///
+    /// Evidence that is bad is refused before a policy's rules could allow the call, except by a
+    /// rule that asks for none: who may come without credentials may come with an expired one,
+    /// and is nobody to the handler.
+    ///
+    /// ```
+    /// use countersign::authorization::Policy;
+    /// use countersign::{Gate, MutualTls};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let policy = Policy::from_json(
+    ///     r#"{
+    ///         "name": "orders",
+    ///         "allow_rules": [
+    ///             {"name": "health", "request": {"paths": ["/grpc.health.v1.Health/*"]}},
+    ///             {"name": "web", "source": {"principals": ["spiffe://prod.example/web"]}}
+    ///         ]
+    ///     }"#,
+    /// )?;
+    /// let gate = Gate::builder().authenticate(MutualTls::new()).authorize(policy).build()?;
+    /// # drop(gate);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn authorize(mut self, authorization: impl Into<Authorization>) -> Self {
+        self.authorization = authorization.into();
         self
     }
 
@@ -109,8 +146,8 @@ impl GateBuilder {
     /// What becomes of calls to these methods that still go on when what proved their caller
     /// ends. Default: [`StreamExpiry::Terminate`].
     ///
-    /// Patterns are as in [`Rules`]; an exact one goes first, and then the one with the most
-    /// characters given.
+    /// Patterns are as in [`Rules`](crate::Rules); an exact one goes first, and then the one with
+    /// the most characters given.
     pub fn when_credentials_end(mut self, pattern: &str, then: StreamExpiry) -> Self {
         self.modes.push((pattern.to_owned(), then));
         self
@@ -124,6 +161,17 @@ impl GateBuilder {
     /// and no more often than this. Where nobody can tell ten times in a row, the stream ends.
     pub fn recheck_streams_every(mut self, interval: Duration) -> Self {
         self.recheck_every = interval;
+        self
+    }
+
+    /// How often callers may call. Default: as often as they like.
+    ///
+    /// Each call of a proven caller counts, allowed or denied; those of public methods, of whom
+    /// nobody is proven, do not. Who calls too often is told `RESOURCE_EXHAUSTED`, reason
+    /// `RATE_LIMITED`, with `RetryInfo` where waiting helps. A quota may be given to several
+    /// gates, which then share it.
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.quota = Some(quota);
         self
     }
 
@@ -143,7 +191,7 @@ impl GateBuilder {
                 return Err(GateError::Challenge { name, scheme });
             }
         }
-        let rules = RuleSet::compile(self.rules, &names)?;
+        let authorizer = Authorizer::new(self.authorization.kind, &names)?;
         let quotable = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
         if !self.realm.bytes().all(quotable) {
             return Err(GateError::Realm { realm: self.realm });
@@ -156,7 +204,7 @@ impl GateBuilder {
         Ok(Gate::new(Inner {
             repeatable: self.authenticators.iter().all(|one| one.is_repeatable()),
             authenticators: self.authenticators,
-            rules,
+            authorizer,
             reads,
             denials,
             decisions: DecisionIds::default(),
@@ -166,6 +214,7 @@ impl GateBuilder {
             nobody: Arc::new([]),
             tonic_connection_info: self.tonic_connection_info,
             watching: Watching::new(self.modes, self.recheck_every)?,
+            quota: self.quota,
         }))
     }
 }

@@ -24,14 +24,30 @@ struct Inner {
     callers: Arc<[Authenticated]>,
     /// Whether anything of what proved them can end while a call goes on.
     may_end: bool,
+    /// Which of the policies that followed each other decided.
+    generation: u64,
 }
 
 impl AuthContext {
     pub(super) fn new(permit: Permit, callers: Arc<[Authenticated]>) -> Self {
+        Self::decided_by(0, permit, callers)
+    }
+
+    /// By one of the policies that followed each other.
+    pub(super) fn decided_by(
+        generation: u64,
+        permit: Permit,
+        callers: Arc<[Authenticated]>,
+    ) -> Self {
         let may_end = callers.iter().any(|caller| {
             caller.expires_at().is_some() || caller.lease_of_call().is_some_and(Lease::may_end)
         });
-        Self { inner: Arc::new(Inner { permit, callers, may_end }) }
+        Self { inner: Arc::new(Inner { permit, callers, may_end, generation }) }
+    }
+
+    /// Which of the policies decided.
+    pub(super) fn generation(&self) -> u64 {
+        self.inner.generation
     }
 
     /// Whether the call has to be watched.
@@ -49,7 +65,8 @@ impl AuthContext {
         Arc::ptr_eq(&self.inner.callers, callers)
     }
 
-    /// Who calls; `None` on a public method.
+    /// Who calls; `None` on a public method, and where a policy let in somebody of whom no
+    /// authenticator knows.
     pub fn caller(&self) -> Option<&Authenticated> {
         self.inner.permit.caller()
     }
@@ -60,7 +77,7 @@ impl AuthContext {
         &self.inner.callers
     }
 
-    /// The rule that let the call pass.
+    /// The rule that let the call pass: its pattern, or its name in a policy.
     pub fn rule(&self) -> &str {
         self.inner.permit.rule()
     }

@@ -1,4 +1,5 @@
-//! Whether a call may pass: what is remembered, what the authenticators say, and the rule.
+//! Whether a call may pass: what is remembered, what the authenticators say, and the rule or the
+//! policy.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::uri::Uri;
 
+use super::authorizer::Question;
 use super::context::AuthContext;
 use super::layer::Inner;
 use super::memory::{Memory, Recalled};
@@ -69,25 +71,28 @@ impl Inner {
         let Ok(path) = MethodPath::parse(call.uri.path()) else {
             return Some(Decision::NotCanonical);
         };
-        let rule = self.rules.find(&path);
+        let rule = self.authorizer.rule(&path);
         if let Some(context) = rule.and_then(|rule| self.pass_public(rule)) {
             self.remember_pass(call, true, &context);
             return Some(Decision::Pass(context, Carried::perhaps(self.reads)));
         }
         if let Recalled::Callers(callers) = recalled {
-            return Some(self.authorize(call, rule, callers, carried(&presented)));
+            return Some(self.authorize(call, path, rule, callers, carried(&presented)));
         }
         let presented = presented.unwrap_or_else(|| Presented::find(call.headers, self.reads));
         let evidence = match self.evidence(call, path, &presented) {
             Ok(evidence) => evidence,
-            Err(refusal) => return Some(Decision::Refused(refusal)),
+            Err(refusal) => return Some(self.refused(call, path, refusal)),
         };
+        if let Some(refusal) = self.held_up(call, &evidence) {
+            return Some(self.refused(call, path, refusal));
+        }
         let mut judged = Judged::default();
         for authenticator in &self.authenticators {
             let outcome = authenticator.authenticate_now(&evidence)?;
             judged.add(&**authenticator, &evidence, outcome);
         }
-        Some(self.conclude(call, rule, &presented, judged))
+        Some(self.conclude(call, path, rule, &presented, judged))
     }
 
     /// Decides when [`decide_now`](Self::decide_now) could not.
@@ -96,10 +101,10 @@ impl Inner {
         let presented = Presented::find(call.headers, self.reads);
         let evidence = match self.evidence(call, path, &presented) {
             Ok(evidence) => evidence,
-            Err(refusal) => return Decision::Refused(refusal),
+            Err(refusal) => return self.refused(call, path, refusal),
         };
         let judged = self.judge(&evidence).await;
-        self.conclude(call, self.rules.find(&path), &presented, judged)
+        self.conclude(call, path, self.authorizer.rule(&path), &presented, judged)
     }
 
     /// Asks every authenticator, those that know it at once without waiting.
@@ -146,6 +151,7 @@ impl Inner {
     fn conclude(
         &self,
         call: Call<'_>,
+        path: MethodPath<'_>,
         rule: Option<&Arc<Rule>>,
         presented: &Presented<'_>,
         judged: Judged,
@@ -154,21 +160,29 @@ impl Inner {
         let lasts = self.repeatable && !presented.has_proof() && judged.lasts();
         let callers: Callers = match judged.callers() {
             Ok(callers) => callers.into(),
-            Err(error) => return Decision::Refused(Refusal::evidence(&error)),
+            Err(error) => {
+                self.failed(call, &error);
+                return self.refused(call, path, Refusal::evidence(&error));
+            }
         };
         if let (true, Some(memory), Ok(credential)) = (lasts, call.memory, presented.credential()) {
             memory.prove(&self.mark, &*self.clock, credential, &callers);
         }
-        self.authorize(call, rule, callers, presented.carried())
+        self.authorize(call, path, rule, callers, presented.carried())
     }
 
     fn authorize(
         &self,
         call: Call<'_>,
+        path: MethodPath<'_>,
         rule: Option<&Arc<Rule>>,
         callers: Callers,
         carried: Carried,
     ) -> Decision {
+        if let Some(policy) = self.authorizer.policy() {
+            let question = Question { path, headers: call.headers, peer: call.peer };
+            return self.authorize_by_policy(policy, question, callers, carried);
+        }
         let denied = match rule.map(|rule| rule.authorize(&callers)) {
             Some(Ok(permit)) => {
                 let context = AuthContext::new(permit, callers);

@@ -6,6 +6,7 @@ use http::uri::Uri;
 use http::{Request, Response};
 use tower_layer::Layer;
 
+use super::authorizer::Authorizer;
 use super::builder::GateBuilder;
 use super::context::{AuthContext, put_tonics_own};
 use super::decision::{Call, Refusal};
@@ -13,11 +14,11 @@ use super::denial::{DecisionId, DecisionIds, Denials, shortened};
 use super::memory::GateMark;
 use super::service::GateService;
 use super::watch::Watching;
-use crate::authentication::{Authenticated, Authenticator, Carried, DPOP, EvidenceKinds};
-use crate::authorization::RuleSet;
+use crate::authentication::{Authenticated, Authenticator, Carried, DPOP, EvidenceKinds, Reason};
 use crate::clock::Clock;
 use crate::credentials::API_KEY;
 use crate::identity::PeerIdentity;
+use crate::quota::Quota;
 use crate::transport::warnings::Warnings;
 
 /// Stands in front of a whole server and lets through what a rule allows.
@@ -36,6 +37,9 @@ use crate::transport::warnings::Warnings;
 /// connection ends. Nothing is remembered where one of the gate's authenticators is not
 /// [repeatable](Authenticator::is_repeatable).
 ///
+/// A [policy](crate::authorization::Policy) is asked for each call, and what it said is not
+/// remembered: headers and the time of day may matter to it.
+///
 /// # How long a call may go on
 ///
 /// No longer than what proved its callers: when the first of them ends
@@ -43,7 +47,10 @@ use crate::transport::warnings::Warnings;
 /// directions, with `UNAUTHENTICATED` and `TOKEN_EXPIRED`. What was granted with a lease that has
 /// been ended since is looked at again. The gate's [clock](GateBuilder::clock) decides and the
 /// runtime's timer waits, which only an idle stream needs; see
-/// [`GateBuilder::when_credentials_end`]. Bodies are [`GateBody`](super::GateBody)s for this.
+/// [`GateBuilder::when_credentials_end`]. Where a
+/// [`PolicyFile`](crate::authorization::PolicyFile) is the policy, a call that the next policy
+/// denies ends in the same way, with what the policy would say to a new one. Bodies are
+/// [`GateBody`](super::GateBody)s for this.
 #[derive(Clone)]
 pub struct Gate {
     pub(super) inner: Arc<Inner>,
@@ -51,11 +58,11 @@ pub struct Gate {
 
 pub(super) struct Inner {
     pub(super) authenticators: Vec<Arc<dyn Authenticator>>,
-    pub(super) rules: RuleSet,
+    pub(super) authorizer: Authorizer,
     pub(super) reads: EvidenceKinds,
     pub(super) denials: Denials,
     pub(super) decisions: DecisionIds,
-    /// For refusals of callers whom nobody knows.
+    /// For refusals of callers whom nobody knows, or who come too often.
     pub(super) warnings: Warnings,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) mark: Arc<GateMark>,
@@ -65,6 +72,7 @@ pub(super) struct Inner {
     pub(super) repeatable: bool,
     pub(super) tonic_connection_info: bool,
     pub(super) watching: Watching,
+    pub(super) quota: Option<Quota>,
 }
 
 impl Gate {
@@ -131,6 +139,10 @@ impl Inner {
         refusal: &Refusal,
         decision: DecisionId,
     ) {
+        let message = match refusal.reason {
+            Reason::PolicyDenied => "a call was ended by a new policy",
+            _ => "a call was ended with its credential",
+        };
         tracing::info!(
             %decision,
             method = %shortened(uri.path()),
@@ -139,15 +151,16 @@ impl Inner {
             rule = refusal.rule.as_deref(),
             caller = refusal.caller.as_ref().map(|caller| shortened(caller.name())),
             detail = %shortened(&refusal.detail),
-            "a call was ended with its credential"
+            "{message}"
         );
     }
 
     fn tell(&self, call: Call<'_>, refusal: &Refusal, decision: DecisionId) {
-        // Strangers may come as often as they like; their refusals are told as often as we like.
+        // Strangers, and callers who come too often, may come as often as they like; their
+        // refusals are told as often as we like.
         let told = match refusal.caller {
-            Some(_) => Some(0),
-            None => self.warnings.allow(),
+            Some(_) if refusal.reason != Reason::RateLimited => Some(0),
+            _ => self.warnings.allow(),
         };
         macro_rules! tell {
             ($level:ident) => {

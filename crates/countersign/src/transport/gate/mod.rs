@@ -1,5 +1,6 @@
 //! The server's tower layer: nobody reaches a handler unless a rule says so by name.
 
+mod authorizer;
 mod body;
 mod builder;
 mod challenge;
@@ -9,6 +10,7 @@ mod denial;
 mod details;
 mod layer;
 mod memory;
+mod metering;
 mod readiness;
 mod service;
 mod watch;

@@ -66,7 +66,7 @@ where
             },
             memory: info.map(ConnectionInfo::memory),
         };
-        let state = match self.gate.decide_now(call) {
+        let state = match self.gate.decide_now(call).map(|decision| self.gate.metered(decision)) {
             Some(Decision::Pass(context, carried)) => {
                 let watch = Watch::start(&self.gate, call, &context);
                 let pass = Pass { context, carried, watch };
@@ -130,7 +130,7 @@ where
         peer: &peer,
         memory: info.as_ref().map(ConnectionInfo::memory),
     };
-    match gate.decide(call).await {
+    match gate.metered(gate.decide(call).await) {
         Decision::Pass(context, carried) => {
             let watch = Watch::start(&gate, call, &context);
             let pass = Pass { context, carried, watch };

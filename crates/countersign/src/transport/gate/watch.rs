@@ -1,4 +1,4 @@
-//! A call that goes on must not outlive what proved its caller.
+//! A call that goes on must not outlive what proved its caller, nor the policy that let it in.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
-use http::HeaderValue;
 use http::uri::Uri;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::{Instant, Sleep};
 
+use super::authorizer::Question;
 use super::context::AuthContext;
 use super::decision::{Call, Refusal};
 use super::denial::DecisionId;
 use super::layer::Inner;
 use crate::authentication::{Authenticated, CallTarget, Carrier, Lease, Presented, Reason};
-use crate::authorization::{InvalidPattern, Pattern};
+use crate::authorization::{InvalidPattern, Pattern, Permit};
 use crate::identity::{MethodPath, PeerIdentity};
 
 /// What becomes of a stream when what proved its caller ends.
@@ -28,7 +29,7 @@ pub enum StreamExpiry {
     /// It goes on, and the log says so once. A credential that is taken back ends it all the
     /// same.
     Warn,
-    /// It goes on, whatever becomes of the credential.
+    /// It goes on, whatever becomes of the credential and of the policy.
     Ignore,
 }
 
@@ -81,11 +82,15 @@ struct Watched {
     context: AuthContext,
     /// As it was sent, where it may have to be looked at again. Gone with the call.
     credential: Option<(Carrier, HeaderValue)>,
+    /// Where a policy may have to be asked again.
+    headers: Option<Box<HeaderMap>>,
     state: Mutex<State>,
 }
 
 struct State {
     callers: Arc<[Authenticated]>,
+    /// Which of the policies that followed each other let it pass.
+    generation: u64,
     /// When the first of them ends; `None` also when nothing happens then.
     ends: Option<SystemTime>,
     warns: bool,
@@ -135,7 +140,7 @@ impl Watch {
         call: Call<'_>,
         context: &AuthContext,
     ) -> Option<(Self, Self)> {
-        if !context.may_end() {
+        if !context.may_end() && gate.authorizer.generation().is_none() {
             return None;
         }
         let mode = gate.watching.mode(call.uri.path());
@@ -150,6 +155,7 @@ impl Watch {
         let state = State {
             ends: end_of(&callers),
             callers,
+            generation: context.generation(),
             warns: mode == StreamExpiry::Warn,
             over: None,
             checking: false,
@@ -163,6 +169,7 @@ impl Watch {
             peer: call.peer.clone(),
             context: context.clone(),
             credential,
+            headers: gate.authorizer.keep(call.headers),
             state: Mutex::new(state),
         });
         let half = |watched, half| Self { watched, half, timer: None, check: None };
@@ -236,6 +243,9 @@ impl Watched {
         if let Some(over) = &state.over {
             return Look::Over(Arc::clone(over));
         }
+        if let Some(refusal) = self.denied_by_now(&mut state) {
+            return Look::Over(self.end(&mut state, refusal));
+        }
         let now = self.gate.clock.now();
         if state.ends.is_some_and(|end| now >= end) {
             if !state.warns {
@@ -251,6 +261,23 @@ impl Watched {
             true => Look::Holds,
             false => Look::Doubtful,
         }
+    }
+
+    /// What another policy says, if there is one since.
+    fn denied_by_now(&self, state: &mut State) -> Option<Box<Refusal>> {
+        let generation = self.gate.authorizer.generation()?;
+        if std::mem::replace(&mut state.generation, generation) == generation {
+            return None;
+        }
+        self.permit(&state.callers)?.err()
+    }
+
+    /// Whether the call might come now, with these callers; `None` without a rule.
+    fn permit(&self, callers: &[Authenticated]) -> Option<Result<Permit, Box<Refusal>>> {
+        let none = HeaderMap::new();
+        let path = MethodPath::parse(self.uri.path()).ok()?;
+        let headers = self.headers.as_deref().unwrap_or(&none);
+        self.gate.permit(Question { path, headers, peer: &self.peer }, callers)
     }
 
     /// Whether it is the caller's turn to look at the credential again.
@@ -283,7 +310,8 @@ impl Watched {
 
     /// Ends the call for both halves, and tells the operator once.
     fn end(&self, state: &mut State, mut refusal: Box<Refusal>) -> Arc<Over> {
-        refusal.rule = Some(self.context.rule().into());
+        // The one that ends it, or else the one that let it pass.
+        refusal.rule.get_or_insert_with(|| self.context.rule().into());
         refusal.caller = self.context.caller().map(|caller| caller.principal().clone());
         let decision = self.gate.decisions.next();
         self.gate.tell_ended(&self.uri, &self.peer, &refusal, decision);
@@ -350,8 +378,7 @@ async fn check(watched: Arc<Watched>) -> Result<Arc<[Authenticated]>, Box<Refusa
     let callers = gate.judge(&evidence).await.callers();
     let callers: Arc<[_]> = callers.map_err(|error| Refusal::evidence(&error))?.into();
     let gone = |detail| Box::new(Refusal::new(Reason::CredentialsRevoked, detail));
-    let rule = path.and_then(|path| gate.rules.find(&path));
-    let permit = rule.and_then(|rule| rule.authorize(&callers).ok());
+    let permit = watched.permit(&callers).and_then(Result::ok);
     let permit = permit.ok_or_else(|| gone("the credential proves too little by now"))?;
     let principal = |caller: Option<&Authenticated>| caller.map(|it| it.principal().clone());
     match principal(permit.caller()) == principal(watched.context.caller()) {

@@ -1,0 +1,175 @@
+//! What a gate asks: rules in code, or a policy.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::context::AuthContext;
+use super::decision::{Call, Decision, Refusal};
+use super::layer::Inner;
+use crate::authentication::{Authenticated, Carried, Reason};
+use crate::authorization::{
+    AuthorizationKind, LivePolicy, PeerFacts, Permit, PolicyRequest, Rule, RuleSet, RulesError,
+};
+use crate::identity::{MethodPath, PeerIdentity};
+
+/// Principal and method in, permit out.
+#[derive(Debug)]
+pub(super) enum Authorizer {
+    Rules(RuleSet),
+    Policy(PolicyAuthorizer),
+}
+
+/// A policy is asked for each call, since headers and the time of day may matter to it. What is
+/// remembered for a connection is who was proven, and never what a policy said.
+#[derive(Debug)]
+pub(super) struct PolicyAuthorizer {
+    live: Arc<LivePolicy>,
+    /// Whether another policy may take its place.
+    may_change: bool,
+    /// Whether the call's headers are needed when it is asked about again.
+    reads_headers: bool,
+}
+
+/// What a policy is asked about, but for the callers.
+#[derive(Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub(super) path: MethodPath<'a>,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) peer: &'a PeerIdentity,
+}
+
+impl Authorizer {
+    pub(super) fn new(kind: AuthorizationKind, names: &[&str]) -> Result<Self, RulesError> {
+        Ok(match kind {
+            AuthorizationKind::Rules(rules) => Self::Rules(RuleSet::compile(rules, names)?),
+            AuthorizationKind::Policy(policy) => Self::Policy(PolicyAuthorizer {
+                may_change: false,
+                reads_headers: policy.reads_headers(),
+                live: Arc::new(LivePolicy::new(policy)),
+            }),
+            AuthorizationKind::File(file) => Self::Policy(PolicyAuthorizer {
+                may_change: true,
+                // The next policy may, if this one does not.
+                reads_headers: true,
+                live: Arc::clone(file.live()),
+            }),
+        })
+    }
+
+    /// The rule in code for a method.
+    #[inline]
+    pub(super) fn rule(&self, path: &MethodPath<'_>) -> Option<&Arc<Rule>> {
+        match self {
+            Self::Rules(rules) => rules.find(path),
+            Self::Policy(_) => None,
+        }
+    }
+
+    pub(super) fn policy(&self) -> Option<&PolicyAuthorizer> {
+        match self {
+            Self::Rules(_) => None,
+            Self::Policy(policy) => Some(policy),
+        }
+    }
+
+    /// Counts the policies that there were; `None` where there is but one.
+    pub(super) fn generation(&self) -> Option<u64> {
+        self.policy().filter(|policy| policy.may_change).map(|policy| policy.live.generation())
+    }
+
+    /// The headers of a call, where they are needed when it is asked about again.
+    pub(super) fn keep(&self, headers: &HeaderMap) -> Option<Box<HeaderMap>> {
+        self.policy().filter(|policy| policy.reads_headers)?;
+        Some(Box::new(headers.clone()))
+    }
+}
+
+impl PolicyAuthorizer {
+    fn request<'a>(&self, gate: &Inner, question: Question<'a>) -> PolicyRequest<'a> {
+        let Question { path, headers, peer } = question;
+        PolicyRequest::new(path, headers, PeerFacts::from(peer), gate.clock.now())
+    }
+
+    /// Asks for those who were proven.
+    fn permit(
+        &self,
+        gate: &Inner,
+        question: Question<'_>,
+        callers: &[Authenticated],
+    ) -> Result<Permit, Box<Refusal>> {
+        let request = self.request(gate, question).with_callers(callers);
+        let policy = self.live.load();
+        let decision = policy.decide(&request);
+        let known = callers.iter().find(|caller| !caller.is_anonymous());
+        let (reason, detail) = match (decision.rule(), decision.is_allowed()) {
+            (Some(rule), true) => {
+                return Ok(Permit::new(Arc::clone(rule), known.or(callers.first()).cloned()));
+            }
+            // A verified certificate is a name, whether or not an authenticator vouches for it.
+            _ if known.is_none() && question.peer.certificate().is_none() => {
+                (Reason::CredentialsMissing, "no credential was presented")
+            }
+            (Some(_), false) => (Reason::PolicyDenied, "a rule of the policy denies the call"),
+            (None, _) => (Reason::PolicyDenied, "no rule of the policy allows the call"),
+        };
+        Err(Box::new(Refusal {
+            rule: decision.rule().cloned(),
+            caller: known.map(|caller| caller.principal().clone()),
+            ..Refusal::new(reason, detail)
+        }))
+    }
+}
+
+impl Inner {
+    /// Asks what there is for those who were proven, as for a call that comes now.
+    pub(super) fn permit(
+        &self,
+        question: Question<'_>,
+        callers: &[Authenticated],
+    ) -> Option<Result<Permit, Box<Refusal>>> {
+        match &self.authorizer {
+            Authorizer::Rules(rules) => rules.find(&question.path)?.authorize(callers).ok().map(Ok),
+            Authorizer::Policy(policy) => Some(policy.permit(self, question, callers)),
+        }
+    }
+
+    pub(super) fn authorize_by_policy(
+        &self,
+        policy: &PolicyAuthorizer,
+        question: Question<'_>,
+        callers: Arc<[Authenticated]>,
+        carried: Carried,
+    ) -> Decision {
+        let generation = policy.live.generation();
+        match policy.permit(self, question, &callers) {
+            Ok(permit) => {
+                Decision::Pass(AuthContext::decided_by(generation, permit, callers), carried)
+            }
+            Err(refusal) => Decision::Refused(refusal),
+        }
+    }
+
+    /// Bad evidence is refused, but where a policy's rule asks for none. Its sender then counts as
+    /// nobody, as if it had been left out.
+    pub(super) fn refused(
+        &self,
+        call: Call<'_>,
+        path: MethodPath<'_>,
+        refusal: Box<Refusal>,
+    ) -> Decision {
+        let Some(policy) = self.authorizer.policy() else { return Decision::Refused(refusal) };
+        let question = Question { path, headers: call.headers, peer: call.peer };
+        let generation = policy.live.generation();
+        let loaded = policy.live.load();
+        match loaded.allows_unproven(&policy.request(self, question)) {
+            Some(rule) => {
+                let permit = Permit::new(Arc::clone(rule), None);
+                let nobody = Arc::clone(&self.nobody);
+                let context = AuthContext::decided_by(generation, permit, nobody);
+                Decision::Pass(context, Carried::perhaps(self.reads))
+            }
+            None => Decision::Refused(refusal),
+        }
+    }
+}
