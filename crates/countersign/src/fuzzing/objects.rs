@@ -14,7 +14,8 @@ pub(crate) fn object(good: &[(&str, &str)], names: &[&str], choices: &[u8]) -> S
         if !again {
             members.retain(|(known, _)| *known != name);
         }
-        if let Some(value) = values.get(usize::from(choice[1])) {
+        // Past the last one: the member is gone.
+        if let Some(value) = values.get(usize::from(choice[1]) % (values.len() + 5)) {
             members.push((name, value));
         }
     }
