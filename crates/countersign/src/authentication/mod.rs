@@ -7,7 +7,7 @@ pub mod api_keys;
 mod combine;
 mod error;
 mod evidence;
-mod introspection;
+pub(crate) mod introspection;
 mod judged;
 pub mod jwt;
 mod lease;

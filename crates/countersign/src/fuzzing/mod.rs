@@ -2,16 +2,26 @@
 //! hold whatever they are. Not part of the API.
 
 mod metadata;
+pub(crate) mod objects;
 mod patterns;
+mod policies;
 mod proofs;
+mod tokens;
 
 pub use metadata::authorization_metadata;
 pub use patterns::pattern;
+pub use policies::policy;
 pub use proofs::dpop_proof;
+pub use tokens::token;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+pub use crate::authentication::api_keys::fuzzing::api_key;
+pub use crate::authentication::introspection::fuzzing::introspection;
 use crate::authentication::jwt::{KeySet, json};
+use crate::clock::Clock;
 use crate::identity::{MethodPath, SpiffeId};
 
 /// What the strict reader takes, the usual one takes for the same, and it can be written and
@@ -77,4 +87,16 @@ pub fn spiffe_id(data: &[u8]) {
     let uri: http::Uri = text.trim_end_matches('/').parse().expect("a URI");
     assert_eq!(uri.host(), Some(id.trust_domain()), "a URI reader sees the same domain");
     assert_eq!((uri.port_u16(), uri.query()), (None, None), "and nothing beside");
+}
+
+/// When all of it happens.
+pub(crate) const NOW: u64 = 1_800_000_000;
+
+#[derive(Debug)]
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(NOW)
+    }
 }

@@ -1,14 +1,13 @@
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
+use super::{NOW, Still};
 use crate::authentication::jwt::dpop::DpopVerifier;
 use crate::authentication::jwt::{DpopSettings, json, thumbprint};
 use crate::authentication::{CallTarget, Proof, Reason};
-use crate::clock::Clock;
 use crate::identity::MethodPath;
 
 /// A proof as it is sent, or three lines that become one: header, payload, and a signature that
@@ -63,19 +62,8 @@ fn jkt_of(proof: &str) -> Option<String> {
     }
 }
 
-const NOW: u64 = 1_800_000_000;
-
 /// The seeds are signed for it.
 const TOKEN: &str = "header.payload.signature";
 
 /// Its SHA-256.
 const TOKEN_HASH: &str = "JW0E205eSsMIdR7QiFtyK3WGMFZ8U6cSXtn70Gjlw_Y";
-
-#[derive(Debug)]
-struct Still;
-
-impl Clock for Still {
-    fn now(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(NOW)
-    }
-}

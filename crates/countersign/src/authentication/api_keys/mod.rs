@@ -22,6 +22,8 @@ mod counters;
 mod disk;
 mod file;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod hash;
 mod hex;
 mod issuer;

@@ -6,6 +6,8 @@ mod builder;
 mod cache;
 mod endpoint;
 mod flights;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod health;
 
 pub use builder::{IntrospectionBuilder, IntrospectionError, KnowsAudience, WantsAudience};
