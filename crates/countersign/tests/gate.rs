@@ -1325,6 +1325,28 @@ async fn the_log_names_the_rule_and_the_caller_that_the_refused_one_is_not_told(
 }
 
 #[tokio::test]
+async fn a_known_caller_fills_no_disk_and_silences_no_stranger() {
+    let logs = collect_logs();
+    let (server, _) = behind(gate(Rules::new().denied(RESET))).await;
+    let mut client = RawClient::connect(&server).await;
+    let begin = std::time::Instant::now();
+    for _ in 0..1_000 {
+        assert_eq!(client.call(RESET, &[BEARER]).await.grpc().code(), Code::PermissionDenied);
+    }
+    let seconds = begin.elapsed().as_secs() as usize + 1;
+    let told = |reason: &str| {
+        let lines = logs.lines_with(reason);
+        lines.iter().filter(|line| line.contains("INFO") && line.contains("withheld=")).count()
+    };
+    let known = told("POLICY_DENIED");
+    assert!((100..=100 + 10 * seconds).contains(&known), "{known} lines in {seconds} s");
+    // What was withheld is still there for who looks closer.
+    assert_eq!(logs.lines_with("POLICY_DENIED").len(), 1_000);
+    client.call(RESET, &[BAD_BEARER]).await;
+    assert_eq!(told("TOKEN_INVALID"), 1);
+}
+
+#[tokio::test]
 async fn what_a_caller_writes_is_shortened_in_the_log_and_begins_no_line_of_its_own() {
     let logs = collect_logs();
     let ca = CertificateAuthority::new("test CA");

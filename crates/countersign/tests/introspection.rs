@@ -319,6 +319,37 @@ async fn questions_that_nobody_waits_for_any_more_are_bounded() {
     assert_eq!(world.endpoint.asked(), 1);
 }
 
+#[tokio::test]
+async fn tokens_that_are_bad_push_out_none_that_are_good() {
+    let world = World::new();
+    world.knows(TOKEN);
+    assert_eq!(world.told(TOKEN).await, ALICE);
+    // More than both kinds together have room for.
+    for number in 0..25_000 {
+        assert_eq!(world.told(&format!("t{number}")).await, "TOKEN_INVALID");
+    }
+    assert_eq!(world.remembered(TOKEN).as_deref(), Some(ALICE));
+    let remembered = (0..25_000).filter(|number| world.remembered(&format!("t{number}")).is_some());
+    assert!((1..=10_000).contains(&remembered.count()), "they push out each other");
+}
+
+#[tokio::test]
+async fn a_token_that_is_good_no_more_is_not_found_among_the_good() {
+    let world = World::new();
+    world.knows(TOKEN);
+    assert_eq!(world.told(TOKEN).await, ALICE);
+    world.endpoint.says(TOKEN, Says::Json(json!({"active": false})));
+    assert_eq!(world.told(TOKEN).await, ALICE, "for a minute");
+    world.clock.advance(seconds(60));
+    assert_eq!(world.told(TOKEN).await, "TOKEN_INVALID");
+    // A clock that was set back finds the refusal too young, and not the old yes.
+    world.clock.set(start() + seconds(30));
+    assert_eq!(world.remembered(TOKEN), None);
+    world.knows(TOKEN);
+    world.clock.set(start() + seconds(70));
+    assert_eq!(world.told(TOKEN).await, ALICE);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_fails_is_left_alone_for_a_while() {
     let logs = Logs::collect();

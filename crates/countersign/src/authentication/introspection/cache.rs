@@ -31,8 +31,12 @@ impl Entry {
 }
 
 /// Answers, by token.
+///
+/// Those of tokens that are good are kept apart: anybody can think of tokens that are not, as
+/// many as they like, and must not push out the others.
 pub(super) struct Answers {
-    entries: Cache<Key, Entry>,
+    good: Cache<Key, Entry>,
+    other: Cache<Key, Entry>,
     generation: Generation,
     /// How long a yes counts, at most.
     remember: Duration,
@@ -46,18 +50,24 @@ pub(super) struct Asked {
 }
 
 impl Answers {
-    /// The most tokens that are remembered.
+    /// The most good tokens that are remembered, and the most others.
     const CAPACITY: usize = 10_000;
 
     /// How long anything but a yes counts.
     const NEGATIVE: Duration = Duration::from_secs(5);
 
     pub(super) fn new(remember: Duration) -> Self {
-        Self { entries: Cache::new(Self::CAPACITY), generation: Generation::new(), remember }
+        Self {
+            good: Cache::new(Self::CAPACITY),
+            other: Cache::new(Self::CAPACITY),
+            generation: Generation::new(),
+            remember,
+        }
     }
 
     pub(super) fn get(&self, key: &Key, now: SystemTime) -> Option<Entry> {
-        self.entries.get(key).filter(|entry| entry.holds(now))
+        let held = |answers: &Cache<Key, Entry>| answers.get(key).filter(|entry| entry.holds(now));
+        held(&self.good).or_else(|| held(&self.other))
     }
 
     /// To be called before the question is sent.
@@ -70,7 +80,13 @@ impl Answers {
         let entry = self.entry(asked, verdict);
         // What was asked for before a change must not push out what was asked for after.
         if entry.lease.is_current() {
-            self.entries.insert(key, entry.clone());
+            let (its, not_its) = match entry.verdict {
+                Verdict::Known(_) => (&self.good, &self.other),
+                Verdict::Refused { .. } | Verdict::Trouble(_) => (&self.other, &self.good),
+            };
+            // What was known before is gone first, so that no two answers can be found at once.
+            not_its.remove(&key);
+            its.insert(key, entry.clone());
         }
         entry
     }
@@ -82,7 +98,8 @@ impl Answers {
     }
 
     pub(super) fn forget(&self) {
-        self.entries.clear();
+        self.good.clear();
+        self.other.clear();
         self.generation.advance();
     }
 
@@ -106,6 +123,9 @@ impl Answers {
 
 impl fmt::Debug for Answers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answers").field("entries", &self.entries.len()).finish_non_exhaustive()
+        f.debug_struct("Answers")
+            .field("good", &self.good.len())
+            .field("other", &self.other.len())
+            .finish_non_exhaustive()
     }
 }

@@ -65,8 +65,8 @@ use super::{
 /// answers with anything that is not plainly yes or no. Signed answers (RFC 9701) are not read.
 /// The operator's log has the cause; the token is never in it.
 ///
-/// **Remembered**: yes for 60 s and never beyond `exp`, no for 5 s; 10,000 tokens, by their
-/// SHA-256. A token that is revoked passes for as long; [`forget`](Self::forget) ends it at once.
+/// **Remembered**: yes for 60 s and never beyond `exp`, no for 5 s; 10,000 tokens of each kind, so
+/// that bad ones never push out good ones, by their SHA-256. A token that is revoked passes for as long; [`forget`](Self::forget) ends it at once.
 ///
 /// **Asked** once for a token at a time, however many calls carry it, and 64 times at once for
 /// all. A call that waits longer than 2 s for its turn is `UNAVAILABLE`. An endpoint that failed

@@ -209,6 +209,7 @@ impl GateBuilder {
             denials,
             decisions: DecisionIds::default(),
             warnings: Warnings::new(),
+            warnings_of_the_known: Warnings::of_the_known(),
             clock: self.clock,
             mark: Arc::new(GateMark::default()),
             nobody: Arc::new([]),

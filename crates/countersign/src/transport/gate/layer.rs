@@ -64,6 +64,8 @@ pub(super) struct Inner {
     pub(super) decisions: DecisionIds,
     /// For refusals of callers whom nobody knows, or who come too often.
     pub(super) warnings: Warnings,
+    /// For refusals of all others.
+    pub(super) warnings_of_the_known: Warnings,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) mark: Arc<GateMark>,
     /// The callers of a public method.
@@ -156,11 +158,11 @@ impl Inner {
     }
 
     fn tell(&self, call: Call<'_>, refusal: &Refusal, decision: DecisionId) {
-        // Strangers, and callers who come too often, may come as often as they like; their
-        // refusals are told as often as we like.
+        // They may come as often as they like; their refusals are told as often as we like. No
+        // stranger takes anything from what is told of the known.
         let told = match refusal.caller {
-            Some(_) if refusal.reason != Reason::RateLimited => Some(0),
-            _ => self.warnings.allow(),
+            Some(_) => self.warnings_of_the_known.allow(),
+            None => self.warnings.allow(),
         };
         macro_rules! tell {
             ($level:ident) => {

@@ -47,6 +47,8 @@ pub(super) enum Flaw {
     Replayed,
     #[error("as many proofs as can be remembered are still good")]
     NoRoom,
+    #[error("as many proofs by its key as can be remembered are still good")]
+    NoRoomForKey,
 }
 
 impl Flaw {
@@ -75,7 +77,7 @@ impl Flaw {
             | Self::Replayed => Reason::ProofInvalid,
             Self::Nonce => Reason::ProofNonce,
             // Whether it was shown before cannot be told.
-            Self::NoRoom => Reason::VerifierUnavailable,
+            Self::NoRoom | Self::NoRoomForKey => Reason::VerifierUnavailable,
         }
     }
 }

@@ -72,8 +72,13 @@ impl DpopSettings {
         self
     }
 
-    /// How many proofs are remembered, about 60 bytes each. Default: 65,536, which is enough for
+    /// How many proofs are remembered, up to 130 bytes each. Default: 65,536, which is enough for
     /// 1,000 calls a second with the default window.
+    ///
+    /// One key may hold an eighth of them, rounded down, and at least one: with the defaults 8,192
+    /// proofs, or 130 calls a second. Its further calls are `UNAVAILABLE` until the first of its
+    /// proofs has become too old, and calls with other keys pass. Where fewer keys make most of
+    /// the calls, such as a proxy's, set more.
     ///
     /// When all of them can still be shown again, calls with a proof are `UNAVAILABLE` until the
     /// first has become too old. To forget one instead would let a proof pass twice, for whoever

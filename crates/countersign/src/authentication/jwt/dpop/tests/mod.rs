@@ -441,6 +441,19 @@ fn when_no_more_can_be_remembered_nobody_passes() {
     assert_eq!(shown("2", NOW + 61), None);
 }
 
+#[test]
+fn a_caller_that_makes_too_many_proofs_holds_up_no_other() {
+    let (greedy, other) = (Holder::new(), Holder::new());
+    let server = Server::new(DpopSettings::new().with_replay_entries(16));
+    let shown = |holder: &Holder, id: &str| {
+        reason(server.shown(Proof::One(&holder.proof(&claims(id))), &holder.jkt()))
+    };
+    assert_eq!(shown(&greedy, "1"), None);
+    assert_eq!(shown(&greedy, "2"), None);
+    assert_eq!(shown(&greedy, "3"), Some(Reason::VerifierUnavailable));
+    assert_eq!(shown(&other, "3"), None);
+}
+
 // --- nonces --------------------------------------------------------------------------------------
 
 fn nonces(fill: u8) -> DpopNonces {
