@@ -29,7 +29,7 @@ pub(super) struct Throttle {
 
 /// Where failures come from. An IPv6 customer has a whole /64 to call from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Source {
+pub(in crate::authentication) enum Source {
     Ip(IpAddr),
     User(Option<u32>),
     /// Not told, so nothing is counted for it: it may be everybody.
@@ -37,7 +37,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    pub(super) fn of(address: &PeerAddress) -> Self {
+    pub(in crate::authentication) fn of(address: &PeerAddress) -> Self {
         match (address, address.ip().map(|ip| ip.to_canonical())) {
             (_, Some(IpAddr::V6(ip))) => {
                 let network = ip.to_bits() >> 64 << 64;

@@ -165,6 +165,9 @@ impl<A> IntrospectionBuilder<A> {
     }
 
     /// How many requests may run at once. Default: 64; from 1 to 1,024.
+    ///
+    /// One address may wait for the answers on twice as many tokens, and 512 at most. Set more
+    /// where many callers come through one proxy.
     pub fn max_concurrent_requests(mut self, most: usize) -> Self {
         self.concurrency = most;
         self

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::Occupied;
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use super::answer::{Expected, Verdict};
 use super::cache::{Answers, Asked, Entry, Key, key_of};
 use super::endpoint::{Endpoint, Trouble};
 use super::health::{Change, Health, Sign, luck};
+use crate::authentication::api_keys::Source;
 use crate::secret::Secret;
 
 /// What an authenticator and its tasks share.
@@ -22,6 +24,8 @@ pub(super) struct Shared {
     /// Requests that may run.
     permits: Semaphore,
     flights: Mutex<Flights>,
+    /// The most tokens of one source that are asked for or wait for it.
+    per_source: usize,
     /// Ends every task.
     stopped: CancellationToken,
 }
@@ -30,11 +34,14 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Flights {
     by_token: HashMap<Key, Flight>,
+    /// How many of them each source began; one without any is not in it.
+    by_source: HashMap<Source, usize>,
     started: u64,
 }
 
 struct Flight {
     number: u64,
+    source: Source,
     entry: watch::Receiver<Option<Entry>>,
 }
 
@@ -44,6 +51,43 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// The most tokens that are asked for or wait for it. A call that ends leaves its question
 /// behind, so calls alone do not bound them.
 const MAX_FLIGHTS: usize = 1024;
+
+impl Flights {
+    /// Whether one more of a source may begin. One that is not told may be everybody.
+    fn have_room(&self, source: Source, per_source: usize) -> bool {
+        let its = self.by_source.get(&source).copied().unwrap_or_default();
+        self.by_token.len() < MAX_FLIGHTS && (source == Source::Unknown || its < per_source)
+    }
+
+    /// A question that is not on the list yet; its number.
+    fn begin(&mut self, key: Key, source: Source, entry: watch::Receiver<Option<Entry>>) -> u64 {
+        self.started += 1;
+        let number = self.started;
+        self.by_token.insert(key, Flight { number, source, entry });
+        *self.by_source.entry(source).or_default() += 1;
+        number
+    }
+
+    /// Takes a question off the list, unless it is another one by now.
+    fn end(&mut self, key: Key, number: u64) {
+        let Some(flight) = self.by_token.get(&key).filter(|flight| flight.number == number) else {
+            return;
+        };
+        let source = flight.source;
+        self.by_token.remove(&key);
+        if let Occupied(mut its) = self.by_source.entry(source) {
+            *its.get_mut() -= 1;
+            if *its.get() == 0 {
+                its.remove();
+            }
+        }
+    }
+
+    fn clear(&mut self) {
+        self.by_token.clear();
+        self.by_source.clear();
+    }
+}
 
 impl Shared {
     pub(super) fn new(
@@ -59,6 +103,8 @@ impl Shared {
             health: Health::default(),
             permits: Semaphore::new(concurrency),
             flights: Mutex::default(),
+            // Others wait for no more than two rounds of one source's, and find room.
+            per_source: concurrency.saturating_mul(2).clamp(1, MAX_FLIGHTS / 2),
             stopped: CancellationToken::new(),
         }
     }
@@ -69,8 +115,8 @@ impl Shared {
     }
 
     /// What is known of a token, or the endpoint says. Dropping it does not stop the question.
-    pub(super) async fn ask(self: &Arc<Self>, token: &str) -> Entry {
-        match self.join(token) {
+    pub(super) async fn ask(self: &Arc<Self>, token: &str, source: Source) -> Entry {
+        match self.join(token, source) {
             Ok(mut entry) => match entry.wait_for(Option::is_some).await {
                 Ok(known) => known.clone().unwrap_or_else(|| self.trouble(Trouble::CutOff)),
                 Err(_) => self.trouble(Trouble::CutOff),
@@ -81,7 +127,11 @@ impl Shared {
 
     /// The question that is under way for the token, or a new one; `Err` when there is nothing
     /// to wait for.
-    fn join(self: &Arc<Self>, token: &str) -> Result<watch::Receiver<Option<Entry>>, Entry> {
+    fn join(
+        self: &Arc<Self>,
+        token: &str,
+        source: Source,
+    ) -> Result<watch::Receiver<Option<Entry>>, Entry> {
         let key = key_of(token);
         let mut flights = self.flights();
         // Looked at again: what was under way a moment ago is known before it is gone from here.
@@ -94,14 +144,12 @@ impl Shared {
         if let Some(left) = self.health.rest() {
             return Err(self.trouble(Trouble::Resting(left)));
         }
-        if flights.by_token.len() >= MAX_FLIGHTS {
+        if !flights.have_room(source, self.per_source) {
             return Err(self.trouble(Trouble::Busy));
         }
         let runtime = Handle::try_current().map_err(|_| self.trouble(Trouble::NoRuntime))?;
-        flights.started += 1;
-        let number = flights.started;
         let (known, entry) = watch::channel(None);
-        flights.by_token.insert(key, Flight { number, entry: entry.clone() });
+        let number = flights.begin(key, source, entry.clone());
         let (shared, token) = (Arc::clone(self), Secret::from(token));
         // Detached, and still owned: `stop` ends it.
         runtime.spawn(async move {
@@ -174,7 +222,7 @@ impl Shared {
     /// What is under way is told to those who wait for it, and to nobody who comes later.
     pub(super) fn forget(&self) {
         let mut flights = self.flights();
-        flights.by_token.clear();
+        flights.clear();
         self.answers.forget();
     }
 
@@ -196,10 +244,7 @@ struct Landing<'a> {
 
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
-        let mut flights = self.shared.flights();
-        if flights.by_token.get(&self.key).is_some_and(|flight| flight.number == self.number) {
-            flights.by_token.remove(&self.key);
-        }
+        self.shared.flights().end(self.key, self.number);
     }
 }
 
@@ -213,3 +258,6 @@ fn chain(trouble: &Trouble) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

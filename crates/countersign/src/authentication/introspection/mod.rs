@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use self::answer::Verdict;
 use self::cache::Entry;
 use self::flights::Shared;
+use super::api_keys::Source;
 use super::jwt::dpop::DpopVerifier;
 use super::{
     AuthenticationError, Authenticator, CallEvidence, Evidence, EvidenceKinds, Outcome, Reason,
@@ -69,7 +70,10 @@ use super::{
 /// that bad ones never push out good ones, by their SHA-256. A token that is revoked passes for as long; [`forget`](Self::forget) ends it at once.
 ///
 /// **Asked** once for a token at a time, however many calls carry it, and 64 times at once for
-/// all. A call that waits longer than 2 s for its turn is `UNAVAILABLE`. An endpoint that failed
+/// all. A call that waits longer than 2 s for its turn is `UNAVAILABLE`. So is one whose address
+/// (of IPv6: its /64) waits for the answers on 128 other tokens, twice as many as are asked for at
+/// once: nobody takes the endpoint from the others with tokens that they think of. Callers behind
+/// one proxy are one address. An endpoint that failed
 /// three times in a row is left alone for half a second, and for twice as long with each further
 /// failure, up to 30 s; then one request finds out.
 ///
@@ -217,7 +221,10 @@ impl Authenticator for Introspection {
         let shared = &self.handle.shared;
         let entry = match shared.remembered(presented.token()) {
             Some(entry) => entry,
-            None => shared.ask(presented.token()).await,
+            None => {
+                let source = Source::of(evidence.peer().address());
+                shared.ask(presented.token(), source).await
+            }
         };
         entry.judge(presented, evidence, &self.handle.proofs)
     }
