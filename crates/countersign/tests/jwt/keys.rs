@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use countersign::Jwt;
+use countersign::authentication::Readiness;
 use countersign::authentication::jwt::{Issuer, KeySource};
 use countersign_testkit::issuer::{Algorithm, Behaviour, SigningKey, TestIssuer};
 use countersign_testkit::wait::until;
@@ -121,6 +122,26 @@ async fn a_server_starts_without_its_issuer_and_takes_calls_when_that_is_there()
         assert_eq!(greet(&mut client, &good).await.short(), PASSES, "{name}");
         assert!(jwt.is_ready(), "{name}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_is_ready_while_every_issuer_that_is_needed_has_keys() {
+    let _time = StoppedTime::hold();
+    let mut issuer = TestIssuer::start().await;
+    issuer.stop().await;
+    let trusted = || Jwt::issuer(issuer.url()).audience(AUDIENCE);
+    let (needed, optional) = (gate(verifier(trusted())), gate(verifier(trusted().optional())));
+    assert!(optional.readiness().is_ready());
+    match needed.readiness() {
+        Readiness::NotReady { why } => assert!(why.contains(&issuer.url()), "{why}"),
+        Readiness::Ready => panic!("an issuer without keys"),
+    }
+    let jwt = discovered(&issuer);
+    let waits = gate(jwt.clone());
+    assert!(!waits.readiness().is_ready());
+    issuer.restart();
+    jwt.warm_up().await;
+    assert!(waits.readiness().is_ready());
 }
 
 /// As long as there is no answer, callers wait no longer than two seconds.

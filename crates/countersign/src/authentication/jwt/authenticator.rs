@@ -10,7 +10,7 @@ use super::source::KeysReport;
 use super::verifier::{Judged, Trusted, Verification, Verifier};
 use crate::authentication::{
     Authenticated, AuthenticationError, Authenticator, CallEvidence, Evidence, EvidenceKinds,
-    Outcome,
+    Outcome, Readiness,
 };
 use crate::identity::TokenClaims;
 
@@ -83,9 +83,16 @@ impl Jwt {
 
     /// Whether every issuer that is not [`optional`](super::Issuer::optional) has keys.
     pub fn is_ready(&self) -> bool {
-        self.verifier.issuers().iter().all(|one| match &one.verification {
-            Verification::Keys(keys) => one.issuer.optional || keys.is_ready(),
-            Verification::Shared(_) => true,
+        self.without_keys().next().is_none()
+    }
+
+    /// The issuers whose tokens nobody can judge now, but for those that are optional.
+    fn without_keys(&self) -> impl Iterator<Item = &str> {
+        self.verifier.issuers().iter().filter_map(|one| match &one.verification {
+            Verification::Keys(keys) if !one.issuer.optional && !keys.is_ready() => {
+                Some(one.name.as_str())
+            }
+            Verification::Keys(_) | Verification::Shared(_) => None,
         })
     }
 
@@ -208,6 +215,14 @@ impl Authenticator for Jwt {
 
     fn is_repeatable(&self) -> bool {
         true
+    }
+
+    fn readiness(&self) -> Readiness {
+        let missing: Vec<_> = self.without_keys().collect();
+        match missing.is_empty() {
+            true => Readiness::Ready,
+            false => Readiness::NotReady { why: format!("there are no keys of {missing:?}") },
+        }
     }
 
     fn challenges(&self) -> &[&'static str] {
