@@ -19,7 +19,8 @@ use countersign::authentication::{
 use countersign::authorization::{Policy, PolicyError, PolicyFile};
 use countersign::{
     Authenticator, ChannelCredentials, ClientCertificates, ClientTls, Gate, GateBody, GateBuilder,
-    MutualTls, Principal, Rules, ServerCredentials, ServerRequestExt, async_trait, connect,
+    GateError, MutualTls, Principal, Rules, ServerCredentials, ServerRequestExt, async_trait,
+    connect,
 };
 
 use countersign_testkit::clock::ManualClock;
@@ -578,4 +579,69 @@ async fn the_last_of_rules_and_policy_counts() {
         assert_eq!(told(&client.call(SAY_HELLO, &[ALICE]).await), "passes");
         assert_eq!(passed_by(&reached), (rule.to_owned(), Some("alice".to_owned())));
     }
+}
+
+// --- authenticators ------------------------------------------------------------------------------
+
+/// One rule that asks for `source`, in the list `rules`, beside one that lets everybody in.
+fn asking(rules: &str, source: serde_json::Value) -> String {
+    let mut policy = json!({"name": "asks", "allow_rules": [{"name": "all"}]});
+    let rule = json!({"name": "asking", "source": {"countersign": source}});
+    match policy[rules].as_array_mut() {
+        Some(rules) => rules.push(rule),
+        None => policy[rules] = json!([rule]),
+    }
+    policy.to_string()
+}
+
+#[test]
+fn a_rule_that_asks_for_an_authenticator_that_the_gate_has_not_got_is_no_policy_for_it() {
+    let here = || json!(["tokens"]);
+    let typo = || json!(["tokns"]);
+    for rules in ["allow_rules", "deny_rules"] {
+        for (source, missing) in [
+            (json!({"authenticators": here()}), None),
+            (json!({"authenticators": ["tok*"]}), None),
+            (json!({"not": {"authenticators": here()}}), None),
+            (json!({"tokens": [{"authenticators": here()}]}), None),
+            (json!({"authenticators": typo()}), Some("tokns")),
+            (json!({"authenticators": ["tokens", "tokns"]}), Some("tokns")),
+            (json!({"authenticators": ["tokn*"]}), Some("tokn*")),
+            (json!({"not": {"authenticators": typo()}}), Some("tokns")),
+            (json!({"tokens": [{"authenticators": typo()}]}), Some("tokns")),
+            (json!({"not": {"tokens": [{"authenticators": typo()}]}}), Some("tokns")),
+            (json!({"api_key_owners": ["billing"]}), Some("api-keys")),
+        ] {
+            let text = asking(rules, source);
+            let built = builder().authorize(policy(&text)).build();
+            match (missing, built) {
+                (None, built) => drop(built.unwrap_or_else(|error| panic!("{text}: {error}"))),
+                (Some(missing), Err(GateError::UnknownAuthenticator { rule, name, known })) => {
+                    assert_eq!((&*rule, &*name), ("asking", missing), "{text}");
+                    assert!(known.contains(&"tokens".to_owned()), "{known:?}");
+                }
+                (_, built) => panic!("{text}: {built:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_is_not_reloaded_with_an_authenticator_that_a_gate_has_not_got() {
+    let typo = asking("deny_rules", json!({"authenticators": ["tokns"]}));
+    let (_folder, path) = in_file(&typo);
+    let file = PolicyFile::open(&path).expect("a policy, for some gate");
+    let error = builder().authorize(&file).build().expect_err("not for this one");
+    assert!(matches!(error, GateError::UnknownAuthenticator { .. }), "{error:?}");
+
+    let right = asking("deny_rules", json!({"authenticators": ["tokens"]}));
+    let (_folder, path) = in_file(&right);
+    let file = PolicyFile::open(&path).expect("a policy");
+    let _gate = builder().authorize(&file).build().expect("a gate");
+    std::fs::write(&path, &typo).expect("written");
+    let error = file.reload().expect_err("not for the gate that asks it");
+    assert!(matches!(*error, PolicyError::UnknownAuthenticator { .. }), "{error:?}");
+    assert!(error.to_string().contains("\"tokns\""), "{error}");
+    std::fs::write(&path, BOTH).expect("written");
+    assert!(file.reload().expect("mended"));
 }

@@ -72,6 +72,23 @@ impl Condition {
         }
     }
 
+    /// An authenticator that it asks for and that is none of these: a rule that allows would let
+    /// nobody in, and one that denies would keep nobody out.
+    pub(super) fn unknown_authenticator(&self, known: &[impl AsRef<str>]) -> Option<&str> {
+        match self {
+            Self::Authenticators(names) => names.matching_none_of(known),
+            Self::Tokens(tokens) => tokens
+                .iter()
+                .filter_map(|token| token.authenticators.as_ref())
+                .find_map(|names| names.matching_none_of(known)),
+            Self::ApiKeyOwners(_) if known.iter().all(|name| name.as_ref() != API_KEYS) => {
+                Some(API_KEYS)
+            }
+            Self::Not(inner) => inner.unknown_authenticator(known),
+            _ => None,
+        }
+    }
+
     /// Whether it says anything about who calls, so that nobody meets it unproven.
     pub(super) fn proves_caller(&self) -> bool {
         match self {

@@ -91,4 +91,17 @@ pub enum PolicyError {
         /// What is wrong, and where.
         source: InvalidPolicy,
     },
+    /// A rule asks for an authenticator that a gate has not got: if it allows, it would let nobody
+    /// in; if it denies, it would keep nobody out.
+    #[error("`{}`: the rule {rule:?} asks for the authenticator {name:?}, and the gate has {known:?}", .path.display())]
+    UnknownAuthenticator {
+        /// The file.
+        path: PathBuf,
+        /// The rule.
+        rule: String,
+        /// The authenticator that is missing.
+        name: String,
+        /// Those that are there.
+        known: Vec<String>,
+    },
 }

@@ -36,6 +36,8 @@ struct Shared {
     /// Held while the file is read, so that two readers cannot put an older policy last.
     state: Mutex<State>,
     told: Mutex<PolicyReport>,
+    /// The authenticators of each gate that asks it.
+    gates: Mutex<Vec<Vec<String>>>,
 }
 
 struct State {
@@ -84,6 +86,7 @@ impl PolicyFile {
             live: Arc::new(LivePolicy::new(policy)),
             state: Mutex::new(State { text: Some(text) }),
             told: Mutex::default(),
+            gates: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -124,7 +127,7 @@ impl PolicyFile {
         let read = read.and_then(|text| {
             let policy = Policy::from_text_of(&shared.path, &text, &shared.options);
             state.text = Some(text);
-            policy
+            policy.and_then(|policy| self.known_to_gates(policy))
         });
         match read {
             Ok(policy) => {
@@ -159,6 +162,32 @@ impl PolicyFile {
     /// Outside a tokio runtime.
     pub fn watch(&self) -> PolicyWatch {
         PolicyWatch::start(self.clone())
+    }
+
+    /// From now on no policy holds that asks for other authenticators than a gate's.
+    pub(crate) fn asked_by(&self, authenticators: &[&str]) {
+        let names = authenticators.iter().map(|&name| name.to_owned()).collect();
+        let mut gates = lock(&self.shared.gates);
+        if !gates.contains(&names) {
+            gates.push(names);
+        }
+    }
+
+    fn known_to_gates(&self, policy: Policy) -> Result<Policy, PolicyError> {
+        let gates = lock(&self.shared.gates);
+        let unknown = |known: &Vec<String>| {
+            let (rule, name) = policy.unknown_authenticator(known)?;
+            Some(PolicyError::UnknownAuthenticator {
+                path: self.shared.path.clone(),
+                rule: rule.to_owned(),
+                name: name.to_owned(),
+                known: known.clone(),
+            })
+        };
+        match gates.iter().find_map(unknown) {
+            Some(error) => Err(error),
+            None => Ok(policy),
+        }
     }
 
     pub(crate) fn live(&self) -> &Arc<LivePolicy> {

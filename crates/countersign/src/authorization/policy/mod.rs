@@ -233,6 +233,15 @@ impl Policy {
         Some(&inner.allow.rules()[id].name)
     }
 
+    /// The first rule that asks for an authenticator that is none of these, and which.
+    pub(crate) fn unknown_authenticator(&self, known: &[impl AsRef<str>]) -> Option<(&str, &str)> {
+        let mut rules = self.inner.deny.rules().iter().chain(self.inner.allow.rules());
+        rules.find_map(|rule| {
+            let unknown = rule.conditions.iter().find_map(|one| one.unknown_authenticator(known));
+            unknown.map(|name| (&*rule.name, name))
+        })
+    }
+
     /// Whether its rules look at headers.
     pub(crate) fn reads_headers(&self) -> bool {
         let lists = [&self.inner.deny, &self.inner.allow];

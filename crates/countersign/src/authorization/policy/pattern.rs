@@ -77,6 +77,15 @@ impl TextSet {
         &self.written
     }
 
+    /// The first text that matches none of these.
+    pub(super) fn matching_none_of(&self, known: &[impl AsRef<str>]) -> Option<&str> {
+        let matches = |text: &String| {
+            let one = Self::new(std::slice::from_ref(text));
+            known.iter().any(|known| one.matches(known.as_ref()))
+        };
+        self.written.iter().find(|text| !matches(text)).map(String::as_str)
+    }
+
     /// How many bytes of a text stand in one of these too, at most, from its beginning on.
     pub(super) fn in_common(&self, text: &str) -> usize {
         let common = |written: &String| {

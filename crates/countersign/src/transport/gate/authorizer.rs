@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use super::builder::GateError;
 use super::context::AuthContext;
 use super::decision::{Call, Decision, Refusal};
 use super::layer::Inner;
 use crate::authentication::{Authenticated, Carried, Reason};
 use crate::authorization::{
-    AuthorizationKind, LivePolicy, PeerFacts, Permit, PolicyRequest, Rule, RuleSet, RulesError,
+    AuthorizationKind, LivePolicy, PeerFacts, Permit, Policy, PolicyRequest, Rule, RuleSet,
 };
 use crate::identity::{MethodPath, PeerIdentity};
 
@@ -40,20 +41,25 @@ pub(super) struct Question<'a> {
 }
 
 impl Authorizer {
-    pub(super) fn new(kind: AuthorizationKind, names: &[&str]) -> Result<Self, RulesError> {
+    pub(super) fn new(kind: AuthorizationKind, names: &[&str]) -> Result<Self, GateError> {
         Ok(match kind {
             AuthorizationKind::Rules(rules) => Self::Rules(RuleSet::compile(rules, names)?),
             AuthorizationKind::Policy(policy) => Self::Policy(PolicyAuthorizer {
                 may_change: false,
                 reads_headers: policy.reads_headers(),
-                live: Arc::new(LivePolicy::new(policy)),
+                live: Arc::new(LivePolicy::new(asking_for(policy, names)?)),
             }),
-            AuthorizationKind::File(file) => Self::Policy(PolicyAuthorizer {
-                may_change: true,
-                // The next policy may, if this one does not.
-                reads_headers: true,
-                live: Arc::clone(file.live()),
-            }),
+            AuthorizationKind::File(file) => {
+                // First, so that no other policy can come between.
+                file.asked_by(names);
+                asking_for(file.current(), names)?;
+                Self::Policy(PolicyAuthorizer {
+                    may_change: true,
+                    // The next policy may, if this one does not.
+                    reads_headers: true,
+                    live: Arc::clone(file.live()),
+                })
+            }
         })
     }
 
@@ -82,6 +88,18 @@ impl Authorizer {
     pub(super) fn keep(&self, headers: &HeaderMap) -> Option<Box<HeaderMap>> {
         self.policy().filter(|policy| policy.reads_headers)?;
         Some(Box::new(headers.clone()))
+    }
+}
+
+/// The policy, if the gate has every authenticator that its rules ask for.
+fn asking_for(policy: Policy, names: &[&str]) -> Result<Policy, GateError> {
+    match policy.unknown_authenticator(names) {
+        None => Ok(policy),
+        Some((rule, name)) => Err(GateError::UnknownAuthenticator {
+            rule: rule.to_owned(),
+            name: name.to_owned(),
+            known: names.iter().map(|&name| name.to_owned()).collect(),
+        }),
     }
 }
 

@@ -43,6 +43,19 @@ pub enum GateError {
         /// The name.
         name: String,
     },
+    /// A rule of the policy asks for an authenticator that the gate has not got: if it allows, it
+    /// would let nobody in; if it denies, it would keep nobody out.
+    #[error(
+        "the policy's rule {rule:?} asks for the authenticator {name:?}, and the gate has {known:?}"
+    )]
+    UnknownAuthenticator {
+        /// The rule.
+        rule: String,
+        /// The authenticator that is missing.
+        name: String,
+        /// Those that are there.
+        known: Vec<String>,
+    },
     /// What an authenticator challenges with is not a scheme, and no header could say it.
     #[error("the authenticator {name:?} challenges with {scheme:?}, which is not a scheme")]
     Challenge {
