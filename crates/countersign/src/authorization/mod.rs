@@ -1,10 +1,15 @@
 //! Rules: who may call what. Plain data, asked without a socket.
 
+mod coverage;
+mod methods;
 mod pattern;
 mod policy;
 mod rules;
 mod source;
+mod wire;
 
+pub use coverage::{Coverage, MethodCoverage, Reach};
+pub use methods::{InvalidDescriptorSet, Methods};
 pub use pattern::InvalidPattern;
 pub use policy::{
     AuditCondition, AuditOptions, CertificateFacts, CertificateNames, Decision, Effect,
@@ -14,7 +19,8 @@ pub use policy::{
 pub use rules::{Denied, Permit, Rules, RulesError};
 pub use source::Authorization;
 
+pub(crate) use coverage::shortened;
 pub(crate) use pattern::Pattern;
-pub(crate) use policy::LivePolicy;
+pub(crate) use policy::{GateNeeds, LivePolicy, Unmet};
 pub(crate) use rules::{Access, Rule, RuleSet};
 pub(crate) use source::AuthorizationKind;

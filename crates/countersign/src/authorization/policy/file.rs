@@ -1,10 +1,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::watch::PolicyWatch;
-use super::{LivePolicy, Policy, PolicyError, PolicyOptions};
+use super::{GateNeeds, LivePolicy, Policy, PolicyError, PolicyOptions};
 
 /// A policy in a file that may change while it is in use.
 ///
@@ -36,13 +36,13 @@ struct Shared {
     /// Held while the file is read, so that two readers cannot put an older policy last.
     state: Mutex<State>,
     told: Mutex<PolicyReport>,
-    /// The authenticators of each gate that asks it.
-    gates: Mutex<Vec<Vec<String>>>,
 }
 
 struct State {
     /// The bytes of the last attempt, good or not.
     text: Option<String>,
+    /// What the gates need that ask it, for as long as there are these gates.
+    gates: Vec<Weak<GateNeeds>>,
 }
 
 /// How a [`PolicyFile`] is doing.
@@ -84,9 +84,8 @@ impl PolicyFile {
             path,
             options,
             live: Arc::new(LivePolicy::new(policy)),
-            state: Mutex::new(State { text: Some(text) }),
+            state: Mutex::new(State { text: Some(text), gates: Vec::new() }),
             told: Mutex::default(),
-            gates: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -127,7 +126,7 @@ impl PolicyFile {
         let read = read.and_then(|text| {
             let policy = Policy::from_text_of(&shared.path, &text, &shared.options);
             state.text = Some(text);
-            policy.and_then(|policy| self.known_to_gates(policy))
+            policy.and_then(|policy| self.good_for_gates(&mut state, policy))
         });
         match read {
             Ok(policy) => {
@@ -164,28 +163,22 @@ impl PolicyFile {
         PolicyWatch::start(self.clone())
     }
 
-    /// From now on no policy holds that asks for other authenticators than a gate's.
-    pub(crate) fn asked_by(&self, authenticators: &[&str]) {
-        let names = authenticators.iter().map(|&name| name.to_owned()).collect();
-        let mut gates = lock(&self.shared.gates);
-        if !gates.contains(&names) {
-            gates.push(names);
-        }
+    /// From now on no policy holds that does not meet a gate's needs, for as long as these are
+    /// kept. The policy that holds now is not looked at. Waits where the file is being read.
+    pub(crate) fn asked_by(&self, needs: GateNeeds) -> Arc<GateNeeds> {
+        // Under the lock under which policies are replaced, so that none comes between that was
+        // looked at without these needs.
+        let mut state = lock(&self.shared.state);
+        let needs = Arc::new(needs);
+        state.gates.retain(|gate| gate.strong_count() > 0);
+        state.gates.push(Arc::downgrade(&needs));
+        needs
     }
 
-    fn known_to_gates(&self, policy: Policy) -> Result<Policy, PolicyError> {
-        let gates = lock(&self.shared.gates);
-        let unknown = |known: &Vec<String>| {
-            let (rule, name) = policy.unknown_authenticator(known)?;
-            Some(PolicyError::UnknownAuthenticator {
-                path: self.shared.path.clone(),
-                rule: rule.to_owned(),
-                name: name.to_owned(),
-                known: known.clone(),
-            })
-        };
-        match gates.iter().find_map(unknown) {
-            Some(error) => Err(error),
+    fn good_for_gates(&self, state: &mut State, policy: Policy) -> Result<Policy, PolicyError> {
+        let unmet = state.gates.iter().filter_map(Weak::upgrade).find_map(|it| it.unmet(&policy));
+        match unmet {
+            Some(unmet) => Err(unmet.of_file(&self.shared.path)),
             None => Ok(policy),
         }
     }

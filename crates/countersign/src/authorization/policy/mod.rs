@@ -15,6 +15,7 @@ mod index;
 mod json;
 mod lint;
 mod live;
+mod needs;
 mod options;
 mod own;
 mod parse;
@@ -35,12 +36,15 @@ pub use request::{CertificateFacts, PeerFacts, PolicyRequest};
 pub use watch::PolicyWatch;
 
 pub(crate) use live::LivePolicy;
+pub(crate) use needs::{GateNeeds, Unmet};
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::coverage::Coverage;
+use super::methods::Methods;
 use crate::identity::MethodPath;
 
 use self::condition::Seen;
@@ -260,6 +264,11 @@ impl Policy {
     /// What it says of a method before anybody calls it.
     pub fn access(&self, path: &MethodPath<'_>) -> MethodAccess<'_> {
         access::of(self, path)
+    }
+
+    /// The same of every method of an interface. Takes time in proportion to methods times rules.
+    pub fn coverage(&self, methods: &Methods) -> Coverage {
+        access::coverage(self, methods)
     }
 
     /// What is allowed in it and is hardly meant. An empty list is no proof of sense.

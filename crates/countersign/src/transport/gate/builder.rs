@@ -4,11 +4,14 @@ use std::time::Duration;
 use super::authorizer::Authorizer;
 use super::challenge::Challenge;
 use super::denial::{DecisionIds, Denials};
+use super::interface::Interface;
 use super::layer::{Gate, Inner};
 use super::memory::GateMark;
 use super::watch::{StreamExpiry, Watching};
 use crate::authentication::{Authenticator, EvidenceKinds};
-use crate::authorization::{Authorization, InvalidPattern, RulesError};
+use crate::authorization::{
+    Authorization, InvalidDescriptorSet, InvalidPattern, RulesError, shortened,
+};
 use crate::clock::{Clock, SystemClock};
 use crate::quota::Quota;
 use crate::transport::warnings::Warnings;
@@ -25,6 +28,7 @@ pub struct GateBuilder {
     modes: Vec<(String, StreamExpiry)>,
     recheck_every: Duration,
     quota: Option<Quota>,
+    pub(super) interface: Interface,
 }
 
 /// Why a gate cannot be built.
@@ -64,6 +68,18 @@ pub enum GateError {
         /// What it challenges with.
         scheme: String,
     },
+    /// What [`GateBuilder::methods_of`] was given is no descriptor set.
+    #[error(transparent)]
+    DescriptorSet(#[from] InvalidDescriptorSet),
+    /// The gate is strict and was not told of any method.
+    #[error("a strict gate has to know the server's methods")]
+    NoMethods,
+    /// The gate is strict, and methods have no rule.
+    #[error("no rule is for {}, and the gate is strict", shortened(.methods.iter().map(String::as_str)))]
+    Uncovered {
+        /// The methods without a rule, as paths.
+        methods: Vec<String>,
+    },
     /// The realm cannot be put into a header.
     #[error("the realm {realm:?} has a character that a quoted header value cannot have")]
     Realm {
@@ -83,6 +99,7 @@ impl GateBuilder {
             modes: Vec::new(),
             recheck_every: Watching::EVERY,
             quota: None,
+            interface: Interface::default(),
         }
     }
 
@@ -204,7 +221,8 @@ impl GateBuilder {
                 return Err(GateError::Challenge { name, scheme });
             }
         }
-        let authorizer = Authorizer::new(self.authorization.kind, &names)?;
+        self.interface.check()?;
+        let authorizer = Authorizer::new(self.authorization.kind, &names, &self.interface)?;
         let quotable = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
         if !self.realm.bytes().all(quotable) {
             return Err(GateError::Realm { realm: self.realm });
@@ -214,7 +232,7 @@ impl GateBuilder {
             .iter()
             .fold(EvidenceKinds::default(), |kinds, one| kinds.or(one.reads()));
         let denials = Denials::new(Challenge::new(&self.authenticators, &self.realm));
-        Ok(Gate::new(Inner {
+        let gate = Gate::new(Inner {
             repeatable: self.authenticators.iter().all(|one| one.is_repeatable()),
             authenticators: self.authenticators,
             authorizer,
@@ -229,7 +247,10 @@ impl GateBuilder {
             tonic_connection_info: self.tonic_connection_info,
             watching: Watching::new(self.modes, self.recheck_every)?,
             quota: self.quota,
-        }))
+            methods: self.interface.methods(),
+        });
+        gate.tell_coverage();
+        Ok(gate)
     }
 }
 

@@ -15,6 +15,7 @@ use super::memory::GateMark;
 use super::service::GateService;
 use super::watch::Watching;
 use crate::authentication::{Authenticated, Authenticator, Carried, DPOP, EvidenceKinds, Reason};
+use crate::authorization::Methods;
 use crate::clock::Clock;
 use crate::credentials::API_KEY;
 use crate::identity::PeerIdentity;
@@ -75,6 +76,8 @@ pub(super) struct Inner {
     pub(super) tonic_connection_info: bool,
     pub(super) watching: Watching,
     pub(super) quota: Option<Quota>,
+    /// The server's methods, where it was told.
+    pub(super) methods: Option<Methods>,
 }
 
 impl Gate {
