@@ -3,6 +3,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::watch::PolicyWatch;
 use super::{GateNeeds, LivePolicy, Policy, PolicyError, PolicyOptions};
 
@@ -35,7 +37,7 @@ struct Shared {
     live: Arc<LivePolicy>,
     /// Held while the file is read, so that two readers cannot put an older policy last.
     state: Mutex<State>,
-    told: Mutex<PolicyReport>,
+    told: Mutex<Told>,
 }
 
 struct State {
@@ -45,14 +47,49 @@ struct State {
     gates: Vec<Weak<GateNeeds>>,
 }
 
-/// How a [`PolicyFile`] is doing.
+/// How a [`PolicyFile`] is doing, for metrics and health checks.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PolicyReport {
-    /// How many policies took the place of another so far.
+    /// How many policies took the place of another so far. A counter.
     pub replaced: u64,
+    /// How many times a policy was kept out so far: a new content of the file that is no policy or
+    /// not one for the gates, or a file that could no longer be read. However long it stays so, it
+    /// counts once. A counter.
+    pub refused: u64,
+    /// How long ago the file was last read and held the policy that is in use. Grows for as long
+    /// as there is a problem, or nobody reads it. A gauge.
+    pub since_good: Duration,
     /// Why what stands in the file now is not in use; the last good policy is. `None`: it is.
     pub problem: Option<Arc<PolicyError>>,
+    /// How long there has been a problem, whichever; `None` while there is none.
+    pub problem_for: Option<Duration>,
+}
+
+/// What a report is made of.
+struct Told {
+    replaced: u64,
+    refused: u64,
+    good_at: Instant,
+    problem: Option<Arc<PolicyError>>,
+    bad_since: Option<Instant>,
+}
+
+impl Told {
+    fn good(&mut self) {
+        self.good_at = Instant::now();
+        (self.problem, self.bad_since) = (None, None);
+    }
+
+    fn bad(&mut self, problem: &Arc<PolicyError>) {
+        // A file that stays away is one problem, and not one for each look.
+        let unread = |one: &PolicyError| matches!(one, PolicyError::Read { .. });
+        if !(unread(problem) && self.problem.as_deref().is_some_and(unread)) {
+            self.refused += 1;
+        }
+        self.problem = Some(Arc::clone(problem));
+        self.bad_since.get_or_insert_with(Instant::now);
+    }
 }
 
 impl PolicyFile {
@@ -85,7 +122,13 @@ impl PolicyFile {
             options,
             live: Arc::new(LivePolicy::new(policy)),
             state: Mutex::new(State { text: Some(text), gates: Vec::new() }),
-            told: Mutex::default(),
+            told: Mutex::new(Told {
+                replaced: 0,
+                refused: 0,
+                good_at: Instant::now(),
+                problem: None,
+                bad_since: None,
+            }),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -100,9 +143,17 @@ impl PolicyFile {
         Policy::clone(&self.shared.live.load())
     }
 
-    /// How many times the policy was replaced, and what is wrong with the file now.
+    /// How many times the policy was replaced and others were refused, how old its last good
+    /// reading is, and what is wrong with the file now. Waits for nothing.
     pub fn report(&self) -> PolicyReport {
-        lock(&self.shared.told).clone()
+        let told = lock(&self.shared.told);
+        PolicyReport {
+            replaced: told.replaced,
+            refused: told.refused,
+            since_good: told.good_at.elapsed(),
+            problem: told.problem.clone(),
+            problem_for: told.bad_since.map(|since| since.elapsed()),
+        }
     }
 
     /// Reads the file again now. Blocks while it reads. Whether another policy holds since.
@@ -118,9 +169,13 @@ impl PolicyFile {
             && text == known
         {
             // The same as at the last attempt, so with the same outcome.
-            return match &lock(&shared.told).problem {
+            let mut told = lock(&shared.told);
+            return match &told.problem {
                 Some(problem) => Err(Arc::clone(problem)),
-                None => Ok(false),
+                None => {
+                    told.good();
+                    Ok(false)
+                }
             };
         }
         let read = read.and_then(|text| {
@@ -132,7 +187,7 @@ impl PolicyFile {
             Ok(policy) => {
                 shared.live.replace(policy);
                 let mut told = lock(&shared.told);
-                told.problem = None;
+                told.good();
                 told.replaced += 1;
                 Ok(true)
             }
@@ -142,7 +197,7 @@ impl PolicyFile {
                     state.text = None;
                 }
                 let problem = Arc::new(error);
-                lock(&shared.told).problem = Some(Arc::clone(&problem));
+                lock(&shared.told).bad(&problem);
                 Err(problem)
             }
         }
