@@ -12,16 +12,7 @@ use crate::identity::MethodPath;
 /// file by file. In paths' order; each method once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Methods {
-    methods: BTreeMap<String, Option<Written>>,
-}
-
-/// Our own option of a method or of its service, not yet read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Written {
-    /// The bytes of the message, each time that the option is there.
-    pub(super) bytes: Vec<u8>,
-    /// It is the service's, for its methods that have none.
-    pub(super) of_service: bool,
+    methods: BTreeMap<String, Option<Vec<u8>>>,
 }
 
 /// Why bytes are no descriptor set.
@@ -126,6 +117,12 @@ impl Methods {
     pub fn is_empty(&self) -> bool {
         self.methods.is_empty()
     }
+
+    /// Those for which there is an option of ours: the method's own or its service's, all parts
+    /// of it one after another.
+    pub(super) fn options(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.methods.iter().filter_map(|(path, option)| Some((path.as_str(), option.as_deref()?)))
+    }
 }
 
 /// The number of our own option, of methods and of services (`proto/countersign/policy.proto`).
@@ -142,7 +139,7 @@ const SERVICE_OPTIONS: u32 = 3;
 const METHOD_NAME: u32 = 1;
 const METHOD_OPTIONS: u32 = 4;
 
-type Found = Vec<(String, Option<Written>)>;
+type Found = Vec<(String, Option<Vec<u8>>)>;
 
 fn read_file(bytes: &[u8], found: &mut Found) -> Result<(), Malformed> {
     let (mut package, mut services) = ("", Vec::new());
@@ -179,9 +176,8 @@ fn read_service(package: &str, bytes: &[u8], found: &mut Found) -> Result<(), Ma
             }
             Ok(())
         })?;
-        let own = of_method.map(|bytes| Written { bytes, of_service: false });
-        let inherited = || of_service.clone().map(|bytes| Written { bytes, of_service: true });
-        found.push((format!("/{package}{dot}{service}/{name}"), own.or_else(inherited)));
+        let option = of_method.or_else(|| of_service.clone());
+        found.push((format!("/{package}{dot}{service}/{name}"), option));
     }
     Ok(())
 }

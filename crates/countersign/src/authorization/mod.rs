@@ -12,9 +12,10 @@ pub use coverage::{Coverage, MethodCoverage, Reach};
 pub use methods::{InvalidDescriptorSet, Methods};
 pub use pattern::InvalidPattern;
 pub use policy::{
-    AuditCondition, AuditOptions, CertificateFacts, CertificateNames, Decision, Effect,
-    Explanation, InvalidPolicy, MethodAccess, NearMiss, PeerFacts, Policy, PolicyError, PolicyFile,
-    PolicyLint, PolicyOptions, PolicyReport, PolicyRequest, PolicyWatch, RepeatedHeaders, RuleInfo,
+    Annotations, AuditCondition, AuditOptions, CertificateFacts, CertificateNames, Decision,
+    Effect, Explanation, InvalidAnnotation, InvalidPolicy, MethodAccess, NearMiss, PeerFacts,
+    Policy, PolicyError, PolicyFile, PolicyLint, PolicyOptions, PolicyReport, PolicyRequest,
+    PolicyWatch, RepeatedHeaders, RuleInfo,
 };
 pub use rules::{Denied, Permit, Rules, RulesError};
 pub use source::Authorization;
