@@ -5,13 +5,12 @@ use std::time::Instant;
 use http::uri::Uri;
 use tonic::Code;
 
-use super::builder::GateError;
 use super::decision::{Call, Decision, Refusal};
 use super::denial::{DecisionId, face};
 use super::layer::Inner;
 use crate::audit::{Audit, AuditEvent, AuditOutcome, CallIds, RefusalFacts, Text, Wanted};
 use crate::authentication::{Authenticated, Reason};
-use crate::authorization::{AuthorizationKind, Policy};
+use crate::authorization::Policy;
 use crate::identity::PeerIdentity;
 
 /// A call that goes on, as far as the record of its end needs it.
@@ -169,25 +168,4 @@ fn unrecorded(decision: Decision, id: DecisionId) -> Refusal {
     };
     let detail = "the decision cannot be put on record";
     Refusal { caller, rule, decision: Some(id), ..Refusal::new(Reason::AuditUnavailable, detail) }
-}
-
-/// Refuses a policy that wants its decisions logged by somebody whom the audit has not got.
-pub(super) fn check_loggers(
-    authorization: &AuthorizationKind,
-    audit: Option<&Audit>,
-) -> Result<(), GateError> {
-    let known: Vec<String> = audit.into_iter().flat_map(Audit::names).map(str::to_owned).collect();
-    let policy = match authorization {
-        AuthorizationKind::Rules(_) => return Ok(()),
-        AuthorizationKind::Policy(policy) => policy.clone(),
-        AuthorizationKind::File(file) => {
-            // First, so that no other policy can come between.
-            file.audited_by(&known);
-            file.current()
-        }
-    };
-    match policy.audit().missing(&known).map(str::to_owned) {
-        Some(name) => Err(GateError::UnknownAuditLogger { name, known }),
-        None => Ok(()),
-    }
 }
