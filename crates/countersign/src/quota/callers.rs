@@ -1,5 +1,4 @@
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use tokio::time::Instant;
 use super::atomic::{Pace, PaceError};
 use super::limit::Limit;
 use super::map::MeterMap;
-use crate::identity::{PeerAddress, Principal};
+use crate::identity::{PeerAddress, Principal, Source};
 
 /// How often each caller may call, and how often an address may fail to prove one.
 ///
@@ -34,13 +33,6 @@ pub struct Quota {
     began: Instant,
     callers: Option<Arc<MeterMap>>,
     failures: Option<Arc<MeterMap>>,
-}
-
-/// One bucket's owner by address. An IPv6 customer has a whole /64 to call from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Source {
-    Ip(IpAddr),
-    User(u32),
 }
 
 impl Quota {
@@ -118,21 +110,6 @@ impl Default for Quota {
 
 fn take(map: &MeterMap, who: impl Hash, now: Duration) -> super::Allowance {
     map.take(map.key(who), now, 1)
-}
-
-impl Source {
-    /// `None`: it is not told, and may be everybody.
-    fn of(address: &PeerAddress) -> Option<Self> {
-        match (address, address.ip().map(|ip| ip.to_canonical())) {
-            (_, Some(IpAddr::V6(ip))) => {
-                let network = ip.to_bits() >> 64 << 64;
-                Some(Self::Ip(Ipv6Addr::from_bits(network).into()))
-            }
-            (_, Some(ip)) => Some(Self::Ip(ip)),
-            (PeerAddress::Unix(peer), None) => peer.uid.map(Self::User),
-            (_, None) => None,
-        }
-    }
 }
 
 #[cfg(test)]
