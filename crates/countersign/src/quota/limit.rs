@@ -73,6 +73,12 @@ impl Limit {
         self.burst
     }
 
+    /// How long it takes to earn so much.
+    pub(super) fn time_of(&self, amount: u64) -> Duration {
+        let ns = (u128::from(amount) * u128::from(self.per_ns)).div_ceil(self.rate.into());
+        Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
+    }
+
     pub(super) fn per_ns(&self) -> u64 {
         self.per_ns
     }
