@@ -7,6 +7,7 @@ use super::builder::{FAILURES, Mark, Quota, STREAMS};
 use super::fields;
 use super::map::{Hold, MeterKey, MeterMap, Place};
 use super::rule::{Meters, Rule, Scope, Unit};
+use super::steady::SteadyClock;
 use super::streams::StreamPlace;
 use super::subject::Subject;
 use crate::identity::{MethodPath, PeerAddress, Principal, Source};
@@ -68,7 +69,7 @@ impl Admission {
 /// Where a call's bytes are counted.
 #[derive(Clone, Debug)]
 pub(crate) struct ByteMeters {
-    quota: Quota,
+    clock: SteadyClock,
     meters: Arc<[ByteMeter]>,
 }
 
@@ -78,7 +79,7 @@ type ByteMeter = (Arc<Rule>, Option<Arc<Hold>>);
 
 impl ByteMeters {
     pub(crate) fn charge(&self, bytes: u64) {
-        let now = self.quota.clock.now();
+        let now = self.clock.now();
         for (rule, hold) in &*self.meters {
             let meter = match (hold, &rule.meters) {
                 (Some(hold), _) => hold.meter(),
@@ -427,7 +428,7 @@ impl<'a> Asked<'a> {
             looked.map_err(|refused| self.exceeded(rule, refused))?;
             meters.push((Arc::clone(rule), hold));
         }
-        Ok(Some(ByteMeters { quota: self.quota.clone(), meters: meters.into() }))
+        Ok(Some(ByteMeters { clock: self.quota.clock.clone(), meters: meters.into() }))
     }
 
     /// A caller's meter of bytes, held while the call goes on; `None`: one that is shared by all

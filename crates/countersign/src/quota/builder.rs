@@ -2,7 +2,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
 use super::atomic::{Pace, PaceError};
-use super::limit::Limit;
+use super::limit::{InvalidLimit, Limit};
 use super::map::{MeterMap, WhenFull};
 use super::methods::Methods;
 use super::rule::{Rule, Scope, Unit};
@@ -20,22 +20,20 @@ use crate::identity::MethodPath;
 /// one quota allow no more than one.
 ///
 /// ```
-/// use std::time::Duration;
-/// use countersign::quota::{Limit, Quota, Tenant};
+/// use countersign::quota::{Limit, Quota, QuotaError, Tenant};
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let second = Duration::from_secs(1);
+/// # fn main() -> Result<(), QuotaError> {
 /// let quota = Quota::new()
-///     .per_caller(Limit::new(100, second)?.with_burst(20))?
-///     .per_caller(Limit::new(100_000, 86_400 * second)?)?
-///     .per_tenant(Tenant::claim("org"), Limit::new(1_000, second)?)?
-///     .per_method("/orders.v1.Orders/Export", Limit::new(50, second)?)?
-///     .per_caller_of("/orders.v1.Orders/Place", Limit::new(10, second)?)?
+///     .per_caller(Limit::per_second(100)?.with_burst(20))?
+///     .per_caller(Limit::per_day(100_000)?)?
+///     .per_tenant(Tenant::claim("org"), Limit::per_second(1_000)?)?
+///     .per_method("/orders.v1.Orders/Export", Limit::per_second(50)?)?
+///     .per_caller_of("/orders.v1.Orders/Place", Limit::per_second(10)?)?
 ///     .cost("/orders.v1.Orders/Export", 20)?
 ///     .cost("/grpc.health.v1.Health/*", 0)?
-///     .per_address(Limit::new(10, second)?)?
-///     .failures_per_address(Limit::new(10, 60 * second)?)?
-///     .bytes_per_caller(Limit::new(1 << 20, second)?)?
+///     .per_address(Limit::per_second(10)?)?
+///     .failures_per_address(Limit::per_minute(10)?)?
+///     .bytes_per_caller(Limit::per_second(1 << 20)?)?
 ///     .concurrent_streams_per_caller(16)?;
 /// # drop(quota);
 /// # Ok(())
@@ -68,6 +66,9 @@ pub enum QuotaError {
     /// The whole burst takes longer to earn than a meter can count.
     #[error(transparent)]
     Pace(#[from] PaceError),
+    /// A limit means nothing.
+    #[error(transparent)]
+    Limit(#[from] InvalidLimit),
     /// A method pattern cannot be read.
     #[error(transparent)]
     Pattern(#[from] InvalidPattern),
@@ -104,8 +105,9 @@ pub enum QuotaError {
 
 impl Quota {
     /// How many callers, and how many tenants, are told apart under each limit while they owe;
-    /// [`when_full`](Self::when_full) says what becomes of more.
-    pub const MAX_CALLERS: NonZeroUsize = NonZeroUsize::new(1_000_000).expect("not zero");
+    /// [`when_full`](Self::when_full) says what becomes of more. Places are divided by a hash,
+    /// so that a million find theirs and a few of the last ones may not.
+    pub const MAX_CALLERS: NonZeroUsize = NonZeroUsize::new(1 << 20).expect("not zero");
     /// How many addresses are told apart while they owe. Failures of more are not counted, or a
     /// flood from many addresses could lock everybody out.
     pub const MAX_ADDRESSES: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");

@@ -50,6 +50,42 @@ impl Limit {
         }
     }
 
+    /// [`new`](Self::new) by the second.
+    ///
+    /// # Errors
+    ///
+    /// A rate of 0.
+    pub fn per_second(rate: u64) -> Result<Self, InvalidLimit> {
+        Self::new(rate, Duration::from_secs(1))
+    }
+
+    /// The same by the minute.
+    ///
+    /// # Errors
+    ///
+    /// A rate of 0.
+    pub fn per_minute(rate: u64) -> Result<Self, InvalidLimit> {
+        Self::new(rate, Duration::from_secs(60))
+    }
+
+    /// The same by the hour.
+    ///
+    /// # Errors
+    ///
+    /// A rate of 0.
+    pub fn per_hour(rate: u64) -> Result<Self, InvalidLimit> {
+        Self::new(rate, Duration::from_secs(60 * 60))
+    }
+
+    /// The same by 24 hours, which begin with the first call and not at midnight.
+    ///
+    /// # Errors
+    ///
+    /// A rate of 0.
+    pub fn per_day(rate: u64) -> Result<Self, InvalidLimit> {
+        Self::new(rate, Duration::from_secs(24 * 60 * 60))
+    }
+
     /// How much may be asked for at once. Default: the rate. With 0, nothing that costs
     /// anything is ever allowed.
     #[must_use]

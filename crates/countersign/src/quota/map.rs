@@ -351,7 +351,7 @@ mod tests {
             map.take(map.key(caller), SECOND, 1);
         }
         let bytes = map.table_bytes();
-        assert!(bytes <= 16 * (1_000 * 8 / 7 + 64), "{bytes}");
+        assert!(bytes <= SLOT_BYTES * (1_000 * 8 / 7 + 64), "{bytes}");
     }
 
     #[test]

@@ -40,3 +40,6 @@ pub use steady::SteadyClock;
 pub use tenant::{InvalidTenant, Tenant};
 
 pub(crate) use admit::ByteMeters;
+
+#[cfg(test)]
+mod tests;

@@ -68,10 +68,9 @@ impl Inner {
             Some(caller) => QuotaCall::by(caller),
             None => QuotaCall::from(call.peer.address()),
         };
-        let asked = match MethodPath::parse(call.uri.path()) {
-            Ok(path) if quota.knows_methods() => asked.to(path),
-            _ => asked,
-        };
+        // It was parsed before, where the call is not one that the connection remembers.
+        let path = quota.knows_methods().then(|| MethodPath::parse(call.uri.path()).ok());
+        let asked = path.flatten().map_or(asked, |path| asked.to(path));
         match quota.admit(asked) {
             Ok(admission) => {
                 let fields = quota.announce(asked);
