@@ -19,6 +19,7 @@ use crate::authentication::{
 };
 use crate::authorization::{Access, Policy, Rule};
 use crate::identity::{MethodPath, PeerIdentity, Principal};
+use crate::quota::Exceeded;
 
 /// One call, as far as the gate looks at it.
 #[derive(Clone, Copy)]
@@ -47,6 +48,8 @@ pub(super) struct Refusal {
     pub(super) policy: Option<Policy>,
     /// Its name, if it has one already.
     pub(super) decision: Option<DecisionId>,
+    /// The limit that refuses it.
+    pub(super) exceeded: Option<Box<Exceeded>>,
 }
 
 /// What becomes of a call.
@@ -248,6 +251,7 @@ impl Refusal {
             retry_after: None,
             policy: None,
             decision: None,
+            exceeded: None,
         }
     }
 

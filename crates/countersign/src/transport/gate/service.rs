@@ -12,8 +12,9 @@ use tower_service::Service;
 use super::body::GateBody;
 use super::context::AuthContext;
 use super::decision::{Call, Decision};
-use super::denial;
+use super::denial::{self, DecisionId};
 use super::layer::Inner;
+use super::metering::Flow;
 use super::watch::Watch;
 use crate::authentication::Carried;
 use crate::identity::PeerIdentity;
@@ -68,17 +69,17 @@ where
             memory: info.map(ConnectionInfo::memory),
             began: self.gate.began(),
         };
-        let decision = self.gate.decide_now(call).map(|decision| self.gate.metered(decision));
-        let state = match decision.map(|decision| self.gate.audited(call, decision)) {
-            Some((Decision::Pass(context, carried), id)) => {
+        let decided = self.gate.decide_now(call).map(|it| self.gate.settled(call, it));
+        let state = match decided {
+            Some((Decision::Pass(context, carried), flow, id)) => {
                 let watch = Watch::start(&self.gate, call, &context, id);
-                let pass = Pass { context, carried, watch };
+                let pass = Pass { context, carried, watch, flow };
                 pass.enter(&self.gate, &mut self.inner, request)
             }
-            Some((Decision::Refused(refusal), _)) => {
+            Some((Decision::Refused(refusal), ..)) => {
                 State::refused(self.gate.refuse(call, &refusal))
             }
-            Some((Decision::NotCanonical, _)) => {
+            Some((Decision::NotCanonical, ..)) => {
                 State::refused(denial::not_canonical(call.headers))
             }
             None => {
@@ -94,11 +95,27 @@ where
     }
 }
 
+impl Inner {
+    /// Counts a decision and puts it on record, in this order: what a quota refuses is on record
+    /// as refused.
+    #[inline]
+    fn settled(
+        &self,
+        call: Call<'_>,
+        decision: Decision,
+    ) -> (Decision, Option<Box<Flow>>, Option<DecisionId>) {
+        let (decision, flow) = self.metered(call, decision);
+        let (decision, id) = self.audited(call, decision);
+        (decision, flow, id)
+    }
+}
+
 /// What a call that was let pass takes along.
 struct Pass {
     context: AuthContext,
     carried: Carried,
     watch: Option<(Watch, Watch)>,
+    flow: Option<Box<Flow>>,
 }
 
 impl Pass {
@@ -114,9 +131,10 @@ impl Pass {
         S: Service<Request<GateBody<ReqBody>>>,
     {
         let (from_caller, to_caller) = self.watch.unzip();
-        let mut request = request.map(|body| GateBody::request(body, from_caller));
+        let of_request = self.flow.as_ref().and_then(|flow| flow.of_request());
+        let mut request = request.map(|body| GateBody::request(body, from_caller, of_request));
         gate.admit(&mut request, self.context, self.carried);
-        State::Inner { future: inner.call(request), watch: to_caller }
+        State::Inner { future: inner.call(request), watch: to_caller, flow: self.flow }
     }
 }
 
@@ -141,14 +159,14 @@ where
         memory: info.as_ref().map(ConnectionInfo::memory),
         began,
     };
-    match gate.audited(call, gate.metered(gate.decide(call).await)) {
-        (Decision::Pass(context, carried), id) => {
+    match gate.settled(call, gate.decide(call).await) {
+        (Decision::Pass(context, carried), flow, id) => {
             let watch = Watch::start(&gate, call, &context, id);
-            let pass = Pass { context, carried, watch };
+            let pass = Pass { context, carried, watch, flow };
             pass.enter(&gate, &mut inner, Request::from_parts(parts, body))
         }
-        (Decision::Refused(refusal), _) => State::refused(gate.refuse(call, &refusal)),
-        (Decision::NotCanonical, _) => State::refused(denial::not_canonical(call.headers)),
+        (Decision::Refused(refusal), ..) => State::refused(gate.refuse(call, &refusal)),
+        (Decision::NotCanonical, ..) => State::refused(denial::not_canonical(call.headers)),
     }
 }
 
@@ -163,7 +181,7 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<F> {
-        Inner { #[pin] future: F, watch: Option<Watch> },
+        Inner { #[pin] future: F, watch: Option<Watch>, flow: Option<Box<Flow>> },
         Deciding { future: Pin<Box<dyn Future<Output = State<F>> + Send>> },
         Refused { response: Option<Box<Response<()>>> },
     }
@@ -185,12 +203,15 @@ where
         loop {
             let mut this = self.as_mut().project();
             let next = match this.state.as_mut().project() {
-                StateProjection::Inner { future, watch } => {
+                StateProjection::Inner { future, watch, flow } => {
                     if let Poll::Ready(outcome) = future.poll(cx) {
-                        let watch = watch.take();
-                        return Poll::Ready(
-                            outcome.map(|it| it.map(|body| GateBody::response(body, watch))),
-                        );
+                        let (watch, mut flow) = (watch.take(), flow.take());
+                        return Poll::Ready(outcome.map(|mut response| {
+                            if let Some(flow) = &mut flow {
+                                flow.announce(response.headers_mut());
+                            }
+                            response.map(|body| GateBody::response(body, watch, flow))
+                        }));
                     }
                     // A handler that reads and reads, and has not answered yet.
                     let Some(watch) = watch else { return Poll::Pending };
