@@ -86,8 +86,8 @@ impl Inner {
     ) -> AuditEvent {
         let (principal, rule, refusal) = match decision {
             Decision::Pass(context, _) => {
-                let principal = context.caller().map(Authenticated::principal);
-                (principal, Some(context.shared_rule()), None)
+                let caller = context.caller().filter(|caller| !caller.is_anonymous());
+                (caller.map(Authenticated::principal), Some(context.shared_rule()), None)
             }
             Decision::Refused(refusal) => {
                 (refusal.caller.as_ref(), refusal.rule.as_ref(), Some(facts(refusal)))
@@ -108,6 +108,7 @@ impl Inner {
             method: Text::new(call.uri.path()),
             peer: call.peer.clone(),
             principal: principal.cloned(),
+            is_known: principal.is_some() || call.peer.certificate().is_some(),
             rule: rule.cloned(),
             policy,
             refusal,
@@ -132,6 +133,7 @@ impl Inner {
             method: Text::new(call.uri.path()),
             peer: call.peer.clone(),
             principal: refusal.caller.clone(),
+            is_known: true,
             rule: refusal.rule.clone(),
             policy,
             refusal: Some(facts(refusal)),
@@ -160,7 +162,8 @@ fn facts(refusal: &Refusal) -> RefusalFacts {
 fn unrecorded(decision: Decision, id: DecisionId) -> Refusal {
     let (caller, rule) = match decision {
         Decision::Pass(context, _) => {
-            let caller = context.caller().map(|caller| caller.principal().clone());
+            let caller = context.caller().filter(|caller| !caller.is_anonymous());
+            let caller = caller.map(|caller| caller.principal().clone());
             (caller, Some(context.shared_rule().clone()))
         }
         Decision::Refused(refusal) => (refusal.caller, refusal.rule),
