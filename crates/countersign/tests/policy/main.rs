@@ -4,5 +4,6 @@ mod decisions;
 mod extensions;
 mod naive;
 mod parsing;
+mod rbac;
 mod schema;
 mod support;

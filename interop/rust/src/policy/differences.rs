@@ -53,7 +53,7 @@ pub(crate) static DIFFERENCES: [Difference; 19] = [
     ),
     refused(
         "key-in-other-case",
-        "grpc-go takes `Allow_Rules` for `allow_rules`; C++ and Java do not",
+        "grpc-go takes `Allow_Rules` for `allow_rules`: another reader need not",
         |facts| facts.key_in_other_case,
         "unknown key ",
     ),

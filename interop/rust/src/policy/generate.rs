@@ -109,7 +109,7 @@ fn rule(random: &mut Random, name: &str, denies: bool) -> Rule {
             rule.paths.push(pattern(random, path));
         }
     }
-    if random.once_in(3) {
+    if random.once_in(2) {
         for _ in 0..1 + random.below(2) {
             let key = match random.once_in(12) {
                 true => random.pick(&["x-bin", "Y-Bin"]),

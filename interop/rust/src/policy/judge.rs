@@ -17,6 +17,13 @@ pub(crate) enum Finding {
     Wrong(Wrong),
 }
 
+impl Finding {
+    /// Whether both decide alike, by whichever rule.
+    pub(crate) fn is_decided_alike(&self) -> bool {
+        matches!(self, Self::Alike) || matches!(self, Self::Wanted(name) if *name == SEVERAL_RULES)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Wrong {
     /// With which reading of our own, if not the default one.
@@ -121,12 +128,15 @@ pub(crate) fn again(
 ) -> Result<Finding, Failure> {
     let (ours, theirs) = sides.ask_both(case)?;
     let finding = by_default(case, (&ours, &theirs), sides)?;
-    match (reading, &finding) {
-        (Some(reading), Finding::Alike) if reading_for(case, (&ours, &theirs), 0).is_some() => {
+    match reading {
+        None => Ok(finding),
+        Some(reading)
+            if finding.is_decided_alike()
+                && reading_for(case, (&ours, &theirs), 0).is_some() =>
+        {
             by_reading(case, &ours, reading, sides)
         }
-        (Some(_), _) => Ok(Finding::Alike),
-        (None, _) => Ok(finding),
+        Some(_) => Ok(Finding::Alike),
     }
 }
 

@@ -67,9 +67,12 @@ fn run(cli: &Cli) -> Result<bool, Failure> {
             tally.count(ours);
             let mut finding = judge::by_default(case, (ours, theirs), &mut sides)?;
             let reading = judge::reading_for(case, (ours, theirs), tally.cases);
-            if let (Finding::Alike, Some(reading)) = (&finding, reading) {
+            if let (true, Some(reading)) = (finding.is_decided_alike(), reading) {
                 tally.readings += 1;
-                finding = judge::by_reading(case, ours, reading, &mut sides)?;
+                let by_reading = judge::by_reading(case, ours, reading, &mut sides)?;
+                if !matches!(by_reading, Finding::Alike) {
+                    finding = by_reading;
+                }
             }
             match finding {
                 Finding::Alike => tally.alike += 1,
