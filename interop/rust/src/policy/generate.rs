@@ -77,7 +77,7 @@ pub(crate) fn plan(random: &mut Random) -> Plan {
         false => random.below(most),
     };
     let mut plan = Plan::default();
-    for name in 0..count(random, 3) {
+    for name in 0..count(random, 4) {
         let rule = rule(random, &format!("d{name}"), true);
         plan.deny.push(rule);
     }
@@ -213,12 +213,12 @@ fn audit(random: &mut Random) -> Written {
     }
     if random.below(4) > 0 {
         let loggers = (0..random.below(3)).map(|_| {
-            let odd = ["mine", "", "x/stdout_logger", "stdout_logger/", "Stdout_Logger"];
+            let odd = ["mine", "", "x/stdout_logger", "stdout_logger/", "x/", "Stdout_Logger"];
             let known = random.below(3) > 0;
             let name = if known { "stdout_logger" } else { random.pick(&odd) };
             let mut logger = Written::object([("name", Written::text(name))]);
             if random.once_in(2) {
-                logger.push("is_optional", Written::raw(random.pick(&["true", "false"])));
+                logger.push("is_optional", Written::raw(random.pick(&["true", "true", "false"])));
             }
             if random.once_in(2) {
                 let plain = random.once_in(2);

@@ -131,8 +131,7 @@ pub(crate) fn again(
     match reading {
         None => Ok(finding),
         Some(reading)
-            if finding.is_decided_alike()
-                && reading_for(case, (&ours, &theirs), 0).is_some() =>
+            if finding.is_decided_alike() && reading_for(case, (&ours, &theirs), 0).is_some() =>
         {
             by_reading(case, &ours, reading, sides)
         }

@@ -115,10 +115,14 @@ pub(crate) fn ambiguous(request: &Request, turn: usize) -> Option<&'static Readi
     let differs = |kinds: bool, values: bool| variants(request, (kinds, values)).len() > 1;
     let (names, headers) = (differs(true, false), differs(false, true));
     let differing = READINGS.iter().filter(|one| {
-        (names && one.names != Reach::First) || (headers && one.headers != Reach::First)
+        let differs =
+            (names && one.names != Reach::First) || (headers && one.headers != Reach::First);
+        // The strictest readings change little, and are asked more often.
+        let is_strict = one.names == Reach::Strictest || one.headers == Reach::Strictest;
+        differs && is_strict != turn.is_multiple_of(4)
     });
     let count = differing.clone().count();
-    differing.cycle().nth(turn % count.max(1))
+    differing.cycle().nth(turn / 4 % count.max(1))
 }
 
 /// The request, and if any kind of names or any value of a header counts, what it could be.
