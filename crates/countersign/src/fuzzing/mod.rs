@@ -1,6 +1,7 @@
 //! What `fuzz/` calls: each function hands foreign bytes to one parser and asserts what has to
 //! hold whatever they are. Not part of the API.
 
+mod evaluator;
 mod events;
 mod metadata;
 pub(crate) mod objects;
@@ -9,6 +10,7 @@ mod policies;
 mod proofs;
 mod tokens;
 
+pub use evaluator::evaluator;
 pub use events::audit_event;
 pub use metadata::authorization_metadata;
 pub use patterns::pattern;

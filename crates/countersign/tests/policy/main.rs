@@ -8,6 +8,7 @@ mod extensions;
 mod groups;
 mod naive;
 mod parsing;
+mod rbac;
 mod schema;
 mod support;
 #[cfg(feature = "yaml")]

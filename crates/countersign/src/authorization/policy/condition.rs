@@ -155,7 +155,9 @@ impl<'a> Seen<'a> {
         }
         let mut any = |names: &'a [String]| names.iter().any(|name| wanted(name));
         if self.any_kind {
-            return any(uris) || any(dns_names) || wanted(subject);
+            // An empty subject is no name beside others: the empty name is for who has none.
+            let is_name = !subject.is_empty() || (uris.is_empty() && dns_names.is_empty());
+            return any(uris) || any(dns_names) || (is_name && wanted(subject));
         }
         match (uris, dns_names) {
             ([], []) => wanted(subject),
