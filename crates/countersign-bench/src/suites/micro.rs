@@ -1,6 +1,7 @@
 //! In process: what each step of the gate costs, beside what it cannot go below.
 
 mod groups;
+mod many;
 mod sample;
 
 use std::error::Error;
@@ -17,7 +18,7 @@ use sample::{Clock, Timed};
 pub(super) fn run(options: &Options, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let rounds = options.rounds(5, 31);
     let groups: Vec<Group> =
-        groups::all().into_iter().filter(|group| group.is_wanted(options)).collect();
+        groups::all(options).into_iter().filter(|group| group.is_wanted(options)).collect();
     let clock = Clock::new();
     let mut timed: Vec<Timed> = Vec::new();
     let mut shown = Vec::new();
