@@ -22,6 +22,8 @@ from pathlib import Path
 
 START_SECONDS = 10
 
+MODES = ["tls", "resume-off", "mtls", "tls-tickets", "mtls-tickets"]
+
 # Closed when the server listens. The server itself does not inherit it.
 HELD: list[socket.socket] = []
 
@@ -49,10 +51,7 @@ http {{
     ssl_certificate "{cert}";
     ssl_certificate_key "{key}";
     ssl_protocols TLSv1.3;
-    # The first two would still let tickets out that name cache entries.
-    ssl_session_tickets off;
-    ssl_session_cache off;
-    ssl_conf_command NumTickets 0;
+    {sessions}
     {client_ca}
     location / {{
       return 200;
@@ -60,6 +59,12 @@ http {{
   }}
 }}
 """
+
+
+# The first two would still let tickets out that name cache entries.
+NO_SESSIONS = "ssl_session_tickets off; ssl_session_cache off; ssl_conf_command NumTickets 0;"
+# One ticket for each connection, which holds the whole session.
+TICKETS = "ssl_session_tickets on; ssl_session_cache shared:sessions:10m; ssl_conf_command NumTickets 1;"
 
 
 def nginx(options: argparse.Namespace, directory: Path) -> list[str]:
@@ -83,7 +88,8 @@ def nginx(options: argparse.Namespace, directory: Path) -> list[str]:
             port=port,
             cert=options.cert,
             key=options.key,
-            client_ca=verify if options.mode == "mtls" else "",
+            sessions=TICKETS if options.mode.endswith("-tickets") else NO_SESSIONS,
+            client_ca=verify if options.mode.startswith("mtls") else "",
             listen_http2="" if new else " http2",
             http2_on="http2 on;" if new else "",
         )
@@ -101,14 +107,17 @@ def nginx_port(directory: Path, _output: int, _deadline: float) -> int | None:
 
 def openssl(options: argparse.Namespace, directory: Path) -> list[str]:
     command = [options.program, "s_server", "-accept", "127.0.0.1:0", "-www", "-alpn", "h2"]
-    command += ["-tls1_3", "-num_tickets", "0", "-no_cache"]
+    if options.mode.endswith("-tickets"):
+        command += ["-tls1_3", "-num_tickets", "1"]
+    else:
+        command += ["-tls1_3", "-num_tickets", "0", "-no_cache"]
     command += ["-cert", options.cert, "-key", options.key]
     # -cert takes the first certificate of a file, -cert_chain all of them.
     pem = re.findall(r"-----BEGIN CERT.*?-----END CERT[^\n]*\n", Path(options.cert).read_text(), re.S)
     if len(pem) > 1:
         (directory / "chain").write_text("".join(pem[1:]))
         command += ["-cert_chain", f"{directory}/chain"]
-    if options.mode == "mtls":
+    if options.mode.startswith("mtls"):
         # With -CAfile, the server would add the CA to its own chain.
         command += ["-Verify", "4", "-verify_return_error", "-verify_quiet"]
         command += ["-verifyCAfile", options.client_ca]
@@ -169,15 +178,15 @@ def main() -> None:
     parser.add_argument("server", choices=["nginx", "openssl"])
     parser.add_argument("program")
     parser.add_argument("command", choices=["serve"])
-    parser.add_argument("mode", choices=["tls", "resume-off", "mtls"])
+    parser.add_argument("mode", choices=MODES)
     parser.add_argument("--cert", type=os.path.abspath, required=True)
     parser.add_argument("--key", type=os.path.abspath, required=True)
     parser.add_argument("--client-ca", type=os.path.abspath)
     # Any peer may be given these.
-    for name in ["--jwt-public-key", "--issuer", "--audience"]:
+    for name in ["--jwt-public-key", "--issuer", "--audience", "--policy"]:
         parser.add_argument(name, help="of no use here")
     options = parser.parse_args()
-    if options.mode == "mtls" and options.client_ca is None:
+    if options.mode.startswith("mtls") and options.client_ca is None:
         parser.error("expected --client-ca")
 
     command_of, port_of = {

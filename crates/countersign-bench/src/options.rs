@@ -1,6 +1,6 @@
 //! What the command line asks for.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Calls(Options),
     /// Server CPU per connection.
     Handshakes(Options),
+    /// CPU of a client per call: our credentials, stock tonic's and grpc-go's.
+    Client(Options),
     /// Silent and half-open clients, and the end of file descriptors.
     Accept(Options),
     /// Memory per idle connection.
@@ -33,6 +35,12 @@ pub(crate) enum Command {
     /// One server, as the suites start it.
     #[command(hide = true)]
     Serve(ServeOptions),
+    /// One client, as the suite `client` starts it.
+    #[command(hide = true)]
+    Call(CallOptions),
+    /// So many entries of a kind, and the memory that they take.
+    #[command(hide = true)]
+    Hold(HoldOptions),
 }
 
 /// A set of measurements.
@@ -40,6 +48,7 @@ pub(crate) enum Command {
 pub(crate) enum Suite {
     Micro,
     Calls,
+    Client,
     Handshakes,
     Accept,
     Memory,
@@ -47,13 +56,21 @@ pub(crate) enum Suite {
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Micro, Self::Calls, Self::Handshakes, Self::Accept, Self::Memory, Self::Curves];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Micro,
+        Self::Calls,
+        Self::Client,
+        Self::Handshakes,
+        Self::Accept,
+        Self::Memory,
+        Self::Curves,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Micro => "micro",
             Self::Calls => "calls",
+            Self::Client => "client",
             Self::Handshakes => "handshakes",
             Self::Accept => "accept",
             Self::Memory => "memory",
@@ -217,6 +234,15 @@ pub(crate) struct ServeOptions {
     /// Rules of the gate.
     #[arg(long, default_value_t = 1)]
     pub(crate) rules: usize,
+    /// A policy of gRFC A43, JSON, in the place of rules.
+    #[arg(long, conflicts_with = "rules")]
+    pub(crate) policy: Option<PathBuf>,
+    /// So many calls a second for each caller, and as many at once.
+    #[arg(long)]
+    pub(crate) quota: Option<u64>,
+    /// After so many bad credentials in a minute, others from the address are refused unseen.
+    #[arg(long)]
+    pub(crate) failures: Option<u64>,
     /// The deadline for handshakes in our listener, in milliseconds.
     #[arg(long)]
     pub(crate) handshake_timeout_ms: Option<u64>,
@@ -229,4 +255,94 @@ pub(crate) struct ServeOptions {
     /// Where to listen; the port is the system's choice.
     #[arg(long, default_value = "127.0.0.1")]
     pub(crate) address: IpAddr,
+}
+
+/// What a client's calls carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Caller {
+    /// Our channel, and a header that is put into each call by hand.
+    Header,
+    /// Our channel with a bearer token.
+    Bearer,
+    /// Our channel with a cached token from a file.
+    File,
+    /// Our channel with a cached token from a token endpoint.
+    ClientCredentials,
+    /// Our channel with a cached token that it signs itself.
+    SelfSigned,
+    /// tonic's channel with an interceptor.
+    Tonic,
+}
+
+impl Caller {
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Bearer => "bearer",
+            Self::File => "file",
+            Self::ClientCredentials => "client-credentials",
+            Self::SelfSigned => "self-signed",
+            Self::Tonic => "tonic",
+        }
+    }
+}
+
+/// How a client is to be.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CallOptions {
+    pub(crate) caller: Caller,
+    /// The server.
+    #[arg(long)]
+    pub(crate) target: SocketAddr,
+    /// Who vouches for it, PEM.
+    #[arg(long)]
+    pub(crate) ca: PathBuf,
+    /// A file with the token.
+    #[arg(long)]
+    pub(crate) token_file: PathBuf,
+    /// A service account's key, JSON.
+    #[arg(long)]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Calls that count.
+    #[arg(long, default_value_t = 8_000)]
+    pub(crate) calls: usize,
+    /// Calls before those.
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) warm_up: usize,
+    /// Calls at a time.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) concurrency: usize,
+}
+
+/// What there is much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Held {
+    /// Callers in our map of meters.
+    Meters,
+    /// Callers in governor's, by name.
+    Governor,
+    /// JWTs that were verified and are remembered.
+    Tokens,
+    /// API keys whose record is at hand, with the store behind them.
+    Keys,
+}
+
+impl Held {
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Meters => "meters",
+            Self::Governor => "governor",
+            Self::Tokens => "tokens",
+            Self::Keys => "keys",
+        }
+    }
+}
+
+/// What is to be held.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct HoldOptions {
+    pub(crate) held: Held,
+    pub(crate) count: usize,
 }

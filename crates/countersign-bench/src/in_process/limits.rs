@@ -84,17 +84,23 @@ impl Callers {
     }
 }
 
-/// A billion calls a second, which is never used up here, and room for all callers.
-fn meters(callers: usize) -> MeterMap {
+/// A billion calls a second, which is never used up here.
+fn pace() -> Pace {
     let limit = Limit::new(1_000_000_000, Duration::from_secs(1)).expect("a rate");
-    let pace = Pace::new(limit).expect("in range");
+    Pace::new(limit).expect("in range")
+}
+
+/// Room for all callers.
+fn meters(callers: usize) -> MeterMap {
     // A map's parts are not filled evenly, and here nobody may be without a place.
-    MeterMap::new(pace, NonZeroUsize::new(2 * callers + 1_024).expect("not zero"))
+    MeterMap::new(pace(), NonZeroUsize::new(2 * callers + 1_024).expect("not zero"))
 }
 
 /// Gives so many callers a place in our map of meters, and keeps it: for what a place takes.
 pub fn hold_meters(callers: usize) -> Box<dyn Any> {
-    let meters = meters(callers);
+    // As full as a gate's can be: its parts fill unevenly, so a few callers find no place.
+    let bound = NonZeroUsize::new(callers).expect("somebody");
+    let meters = MeterMap::new(pace(), bound);
     for caller in 0..callers {
         meters.take(meters.key(("jwt", caller)), Duration::from_nanos(1), 1);
     }

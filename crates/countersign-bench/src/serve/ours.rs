@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use countersign::authentication::jwt::{KeySet, KeySource};
+use countersign::authorization::Policy;
+use countersign::quota::{Limit, Quota};
 use countersign::{
     ClientCertificates, Gate, Identity, Jwt, MutualTls, PeerInfoLayer, RootCertificates, Rules,
     ServerCredentials, ServerLimits, StaticTokens,
@@ -80,7 +82,14 @@ fn credentials(options: &ServeOptions) -> Outcome<ServerCredentials> {
 }
 
 fn gate(options: &ServeOptions) -> Outcome<Gate> {
-    let gate = Gate::builder().authorize(rules(options.rules));
+    let gate = match &options.policy {
+        Some(path) => Gate::builder().authorize(Policy::from_file(path)?),
+        None => Gate::builder().authorize(rules(options.rules)),
+    };
+    let gate = match quota(options)? {
+        Some(quota) => gate.quota(quota),
+        None => gate,
+    };
     let gate = match &options.tokens {
         Some(path) => gate.authenticate(StaticTokens::from_file(path)?),
         None => gate,
@@ -94,6 +103,20 @@ fn gate(options: &ServeOptions) -> Outcome<Gate> {
         None => gate,
     };
     Ok(gate.build()?)
+}
+
+fn quota(options: &ServeOptions) -> Outcome<Option<Quota>> {
+    if options.quota.is_none() && options.failures.is_none() {
+        return Ok(None);
+    }
+    let mut quota = Quota::new();
+    if let Some(rate) = options.quota {
+        quota = quota.per_caller(Limit::new(rate, Duration::from_secs(1))?)?;
+    }
+    if let Some(failures) = options.failures {
+        quota = quota.failures_per_address(Limit::new(failures, Duration::from_secs(60))?)?;
+    }
+    Ok(Some(quota))
 }
 
 /// Tokens of the run's own issuer.

@@ -3,6 +3,7 @@
 mod accept;
 mod bench;
 mod calls;
+mod client;
 mod curves;
 mod handshakes;
 mod memory;
@@ -38,6 +39,7 @@ pub(crate) fn run(
     runtime.block_on(async {
         match suite {
             Suite::Calls => calls::run(&bench, report).await,
+            Suite::Client => client::run(&bench, report).await,
             Suite::Handshakes => handshakes::run(&bench, report).await,
             Suite::Accept => accept::run(&bench, report).await,
             Suite::Memory => memory::run(&bench, report).await,
