@@ -58,8 +58,10 @@
 //! * `axum`: `axum::serve` over [`Incoming`].
 //! * `exec`: `credentials::ExecPlugin`, a token source that runs a program.
 //! * `sqlite`, `postgres`: [API keys](authentication::api_keys) in a database.
+//! * `opentelemetry`: [audit] events as OpenTelemetry log records.
 //! * `toml`: policies in TOML.
 
+pub mod audit;
 pub mod authentication;
 pub mod authorization;
 pub mod clock;

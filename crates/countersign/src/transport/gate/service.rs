@@ -3,6 +3,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use http::{Request, Response};
 use pin_project_lite::pin_project;
@@ -65,20 +66,28 @@ where
                 }
             },
             memory: info.map(ConnectionInfo::memory),
+            began: self.gate.began(),
         };
-        let state = match self.gate.decide_now(call).map(|decision| self.gate.metered(decision)) {
-            Some(Decision::Pass(context, carried)) => {
-                let watch = Watch::start(&self.gate, call, &context);
+        let decision = self.gate.decide_now(call).map(|decision| self.gate.metered(decision));
+        let state = match decision.map(|decision| self.gate.audited(call, decision)) {
+            Some((Decision::Pass(context, carried), id)) => {
+                let watch = Watch::start(&self.gate, call, &context, id);
                 let pass = Pass { context, carried, watch };
                 pass.enter(&self.gate, &mut self.inner, request)
             }
-            Some(Decision::Refused(refusal)) => State::refused(self.gate.refuse(call, &refusal)),
-            Some(Decision::NotCanonical) => State::refused(denial::not_canonical(call.headers)),
+            Some((Decision::Refused(refusal), _)) => {
+                State::refused(self.gate.refuse(call, &refusal))
+            }
+            Some((Decision::NotCanonical, _)) => {
+                State::refused(denial::not_canonical(call.headers))
+            }
             None => {
                 // The clone that was polled ready is the one to call.
                 let clone = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, clone);
-                State::Deciding { future: Box::pin(wait(Arc::clone(&self.gate), inner, request)) }
+                let began = call.began;
+                let future = Box::pin(wait(Arc::clone(&self.gate), inner, request, began));
+                State::Deciding { future }
             }
         };
         GateFuture { state }
@@ -116,6 +125,7 @@ async fn wait<S, ReqBody>(
     gate: Arc<Inner>,
     mut inner: S,
     request: Request<ReqBody>,
+    began: Option<Instant>,
 ) -> State<S::Future>
 where
     S: Service<Request<GateBody<ReqBody>>>,
@@ -129,15 +139,16 @@ where
         headers: &parts.headers,
         peer: &peer,
         memory: info.as_ref().map(ConnectionInfo::memory),
+        began,
     };
-    match gate.metered(gate.decide(call).await) {
-        Decision::Pass(context, carried) => {
-            let watch = Watch::start(&gate, call, &context);
+    match gate.audited(call, gate.metered(gate.decide(call).await)) {
+        (Decision::Pass(context, carried), id) => {
+            let watch = Watch::start(&gate, call, &context, id);
             let pass = Pass { context, carried, watch };
             pass.enter(&gate, &mut inner, Request::from_parts(parts, body))
         }
-        Decision::Refused(refusal) => State::refused(gate.refuse(call, &refusal)),
-        Decision::NotCanonical => State::refused(denial::not_canonical(call.headers)),
+        (Decision::Refused(refusal), _) => State::refused(gate.refuse(call, &refusal)),
+        (Decision::NotCanonical, _) => State::refused(denial::not_canonical(call.headers)),
     }
 }
 
