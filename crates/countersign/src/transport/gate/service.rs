@@ -71,7 +71,7 @@ where
         let decision = self.gate.decide_now(call).map(|decision| self.gate.metered(decision));
         let state = match decision.map(|decision| self.gate.audited(call, decision)) {
             Some((Decision::Pass(context, carried), id)) => {
-                let watch = Watch::start(&self.gate, call, &context, id);
+                let watch = Watch::start(&self.gate, call, &context, carried, id);
                 let pass = Pass { context, carried, watch };
                 pass.enter(&self.gate, &mut self.inner, request)
             }
@@ -143,7 +143,7 @@ where
     };
     match gate.audited(call, gate.metered(gate.decide(call).await)) {
         (Decision::Pass(context, carried), id) => {
-            let watch = Watch::start(&gate, call, &context, id);
+            let watch = Watch::start(&gate, call, &context, carried, id);
             let pass = Pass { context, carried, watch };
             pass.enter(&gate, &mut inner, Request::from_parts(parts, body))
         }
