@@ -95,6 +95,13 @@ impl Material {
         self.folder().join("policy-certificates.json")
     }
 
+    /// A file for one server's records. It goes away with everything else.
+    pub(crate) fn audit_file(&self, server: &str) -> PathBuf {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        let name: String = server.chars().map(plain).collect();
+        self.folder().join(format!("audit-{name}.jsonl"))
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -240,6 +240,9 @@ pub(crate) struct ServeOptions {
     /// So many calls a second for each caller, and as many at once.
     #[arg(long)]
     pub(crate) quota: Option<u64>,
+    /// A file that a record of every decision goes to; without room for it a call is refused.
+    #[arg(long)]
+    pub(crate) audit: Option<PathBuf>,
     /// After so many bad credentials in a minute, others from the address are refused unseen.
     #[arg(long)]
     pub(crate) failures: Option<u64>,

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
+use countersign::audit::{Audit, AuditWriter, FileSink, WhenFull};
 use countersign::authentication::jwt::{KeySet, KeySource};
 use countersign::authorization::Policy;
 use countersign::quota::{Limit, Quota};
@@ -24,7 +25,7 @@ pub(super) async fn serve(options: &ServeOptions) -> Outcome {
     let address = incoming.local_addr().ok_or("a TCP listener has an address")?;
     match options.kind {
         Kind::OursGate | Kind::OursGateMtls => {
-            let gate = gate(options)?;
+            let (gate, _writer) = gate(options)?;
             announce(address)?;
             builder().layer(gate).add_service(echo).serve_with_incoming(incoming).await?;
         }
@@ -39,7 +40,7 @@ pub(super) async fn serve(options: &ServeOptions) -> Outcome {
 /// The gate on one current-thread runtime per core.
 pub(super) fn serve_per_core(options: &ServeOptions) -> Outcome {
     let echo = Echo { work: options.work };
-    let gate = gate(options)?;
+    let (gate, _writer) = gate(options)?;
     let cores = NonZeroUsize::new(options.workers).ok_or("--workers is at least 1")?;
     let listeners = credentials(options)?.bind_per_core((options.address, 0), cores)?;
     let address = listeners.local_addr();
@@ -81,7 +82,8 @@ fn credentials(options: &ServeOptions) -> Outcome<ServerCredentials> {
     Ok(credentials.limits(limits))
 }
 
-fn gate(options: &ServeOptions) -> Outcome<Gate> {
+/// The gate, and who writes its records for as long as it is kept.
+fn gate(options: &ServeOptions) -> Outcome<(Gate, Option<AuditWriter>)> {
     let gate = match &options.policy {
         Some(path) => Gate::builder().authorize(Policy::from_file(path)?),
         None => Gate::builder().authorize(rules(options.rules)),
@@ -102,7 +104,12 @@ fn gate(options: &ServeOptions) -> Outcome<Gate> {
         Some(_) => gate.authenticate(MutualTls::new()),
         None => gate,
     };
-    Ok(gate.build()?)
+    let Some(path) = &options.audit else { return Ok((gate.build()?, None)) };
+    // Every call is on record, or the load notices.
+    let file = FileSink::open(path)?;
+    let audit = Audit::builder().sink("file", file, WhenFull::RefuseCall).build()?;
+    let writer = audit.start()?;
+    Ok((gate.audit(&audit).build()?, Some(writer)))
 }
 
 fn quota(options: &ServeOptions) -> Outcome<Option<Quota>> {

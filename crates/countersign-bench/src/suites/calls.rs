@@ -73,6 +73,11 @@ async fn shape(
     let mut section = Section::new(name, &title, "µs of server CPU per call", Chart::Bars);
     collect(started, &mut section).await;
     section.compare("× tonic-tls mt", |_| Some(BASE));
+    section.compare("× ours-tls", |row| {
+        let ours = row.name.starts_with("ours-");
+        let without = if row.name.contains(" mt") { "ours-tls mt" } else { "ours-tls ct" };
+        ours.then_some(without)
+    });
     section.compare("× tonic-tls ct", |row| (!row.name.contains(" mt")).then_some(BASE_CURRENT));
     for base in [BASE, BASE_CURRENT] {
         if section.row(&again(base)).is_some() {
@@ -104,7 +109,10 @@ async fn shape(
         .notes
         .push("overheads below 5 % are judged in process or by counts, not here".to_owned());
     section.notes.push(
-        "`full` is a remembered JWT, a policy of ten rules, and a quota for each caller".to_owned(),
+        "`full` is a remembered JWT, a policy of ten rules, and a quota for each caller; \
+         `audit` adds a record of every call in a file, whose writing is part of the cost; \
+         `ours-tls` is the same server without a gate"
+            .to_owned(),
     );
     Ok(section)
 }
@@ -160,14 +168,23 @@ fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
         add("tonic-tls-jwt RT", own(Kind::TonicTlsJwt), Some(&tls), &tokens);
         add("ours-tls RT", own(Kind::OursTls), Some(&tls), &tokens);
         add("ours-gate RT", gate(Kind::OursGate, runtime), Some(&tls), &tokens);
-        add("ours-gate-full RT", full(bench, Kind::OursGate, runtime), Some(&tls), &tokens);
+        let whole = full(bench, Kind::OursGate, runtime);
+        add("ours-gate-full RT", whole.clone(), Some(&tls), &tokens);
+        let file = bench.material.audit_file(runtime.short());
+        add("ours-gate-full RT, audit", whole.with("--audit", file), Some(&tls), &tokens);
         add("ours-gate-mtls RT", own(Kind::OursGateMtls), Some(&mutual), &none);
     }
     let current = RuntimeKind::CurrentThread;
     let per_core = gate(Kind::OursPerCore, current);
     found.push(Variant::new("ours-per-core", per_core, Some(tls.clone())).tokens(&tokens));
     let per_core = full(bench, Kind::OursPerCore, current);
-    found.push(Variant::new("ours-per-core, full", per_core, Some(tls.clone())).tokens(&tokens));
+    let file = bench.material.audit_file("per-core");
+    let audited = per_core.clone().with("--audit", file);
+    for (name, program) in
+        [("ours-per-core, full", per_core), ("ours-per-core, full, audit", audited)]
+    {
+        found.push(Variant::new(name, program, Some(tls.clone())).tokens(&tokens));
+    }
     found.push(
         Variant::new("ours-gate ct, refused", gate(Kind::OursGate, current), Some(tls.clone()))
             .expect(Expect::Refusal(UNAUTHENTICATED)),
