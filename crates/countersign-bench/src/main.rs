@@ -71,7 +71,8 @@ fn measure(suites: &[Suite], options: &Options) -> Result<bool, Box<dyn Error>> 
     machine.add_versions(&peers);
     let mut report = Report::new(command, machine);
     for &suite in suites {
-        eprintln!("{}:", suite.name());
+        let minutes = suite.expected(options).as_secs_f64() / 60.0;
+        eprintln!("{}: about {minutes:.1} minutes", suite.name());
         suites::run(suite, options, &peers, placement, &mut report)?;
     }
     let name = match suites {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -76,6 +77,29 @@ impl Suite {
             Self::Memory => "memory",
             Self::Curves => "curves",
         }
+    }
+
+    /// How long it takes with these options, about, on two cores of a server of today. Progress
+    /// tells better once the first round is over.
+    pub(crate) fn expected(self, options: &Options) -> Duration {
+        // For a look; in full, with so many rounds and so many requests.
+        let (quick, full, rounds, requests) = match self {
+            Self::Micro => (20, 150, 31, None),
+            Self::Calls => (60, 2_400, 31, Some(8_000)),
+            Self::Client => (20, 240, 31, Some(8_000)),
+            Self::Handshakes => (15, 300, 15, Some(300)),
+            Self::Accept => (20, 150, 1, None),
+            Self::Memory => (15, 180, 5, Some(2_000)),
+            Self::Curves => (45, 480, 15, Some(8_000)),
+        };
+        if options.quick {
+            return Duration::from_secs(quick);
+        }
+        let share = |wanted: Option<u32>, usual: Option<u32>| {
+            wanted.zip(usual).map_or(1.0, |(wanted, usual)| f64::from(wanted) / f64::from(usual))
+        };
+        let more = share(options.rounds, Some(rounds)) * share(options.requests, requests);
+        Duration::from_secs(full).mul_f64(more)
     }
 }
 

@@ -21,7 +21,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 
 use super::crypto::p256_key;
-use super::{Subject, repeat};
+use super::{Subject, Turn, repeat};
 
 /// How long the token is: what an issuer's usual claims come to with ES256.
 pub const TOKEN_BYTES: usize = 661;
@@ -137,12 +137,8 @@ impl Token {
         for token in &tokens {
             assert!(proven(&jwt, &peer, token), "a good token");
         }
-        let mut next = 0;
-        repeat(move || {
-            // A stride that visits all of them far from one another.
-            next = (next + 7_919) % tokens.len();
-            proven(&jwt, &peer, black_box(&tokens[next]))
-        })
+        let mut turn = Turn::among(tokens.len());
+        repeat(move || proven(&jwt, &peer, black_box(&tokens[turn.next()])))
     }
 
     /// The library, which remembers nothing, with so many issuers that it trusts.

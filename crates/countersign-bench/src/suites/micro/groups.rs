@@ -25,8 +25,8 @@ pub(super) fn all(options: &Options) -> Vec<Group> {
     vec![
         cryptography(),
         tokens(),
-        scale(),
-        remembered(),
+        many::issuers_and_keys(),
+        many::remembered(),
         gate(),
         rules(),
         many::policies(),
@@ -48,9 +48,15 @@ impl Group {
         self
     }
 
+    /// Whether it is drawn as lines over how many there are of something.
+    pub(super) fn is_curve(&self) -> bool {
+        matches!(self.section.chart, Chart::Lines { .. })
+    }
+
     /// Whether a row is asked for; the others are what it is compared with.
     pub(super) fn is_wanted(&self, options: &Options) -> bool {
-        self.subjects.iter().any(|(name, _)| options.wants(name))
+        options.wants(&self.section.name)
+            || self.subjects.iter().any(|(name, _)| options.wants(name))
     }
 }
 
@@ -94,32 +100,6 @@ fn tokens() -> Group {
         }
     }
     group
-}
-
-const ONE_ISSUER: &str = "1 issuer, 1 key";
-
-fn scale() -> Group {
-    let token = jwt::Token::es256();
-    Group::new("micro-scale", "A JWT, not remembered, among issuers and keys", Chart::Bars, |it| {
-        it.compare("over the first", |_| Some(ONE_ISSUER));
-        it.notes.push("the issuer's key is the last of its set".to_owned());
-    })
-    .with(ONE_ISSUER, token.check_ours())
-    .with("10 issuers", token.check_among_issuers(10))
-    .with("1,000 issuers", token.check_among_issuers(1_000))
-    .with("10 keys", token.check_among_keys(10))
-    .with("100 keys", token.check_among_keys(100))
-}
-
-fn remembered() -> Group {
-    let token = jwt::Token::es256();
-    Group::new("micro-cache", "A JWT that is remembered", Chart::Bars, |section| {
-        section.compare("over SHA-256", |_| Some(SHA_256_OF_661));
-        section.notes.push("each lookup is of another token; found by its SHA-256".to_owned());
-    })
-    .with(SHA_256_OF_661, crypto::sha256(661))
-    .with("among 1,000", token.find_remembered(1_000))
-    .with("among 100,000", token.find_remembered(100_000))
 }
 
 const SERVICE: &str = "service alone";

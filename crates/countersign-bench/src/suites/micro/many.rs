@@ -2,7 +2,7 @@
 
 use countersign_bench::in_process::limits::{Callers, one_word};
 use countersign_bench::in_process::policy::{Much, decision};
-use countersign_bench::in_process::{api_keys, crypto};
+use countersign_bench::in_process::{api_keys, crypto, jwt};
 
 use super::groups::Group;
 use crate::options::Options;
@@ -39,6 +39,42 @@ fn grouped(count: usize) -> String {
         1_000.. => format!("{},{:03}", grouped(count / 1_000), count % 1_000),
         _ => count.to_string(),
     }
+}
+
+pub(super) fn issuers_and_keys() -> Group {
+    let token = jwt::Token::es256();
+    let chart = Chart::Lines { x: "issuers, or keys of one".to_owned() };
+    let title = "A JWT, not remembered, among issuers and keys";
+    let mut group = Group::new("micro-scale", title, chart, |section| {
+        onto_lines(section);
+        compare_with_first(section, "over 1");
+        section.notes.push("the issuer's key is the last of its set".to_owned());
+    });
+    for count in [1, 10, 100, 1_000] {
+        group = group.with(format!("{} issuers", grouped(count)), token.check_among_issuers(count));
+    }
+    for count in [1, 10, 100] {
+        group = group.with(format!("{count} keys"), token.check_among_keys(count));
+    }
+    group
+}
+
+const SHA_256_OF_661: &str = "floor: SHA-256, 661 B";
+
+pub(super) fn remembered() -> Group {
+    let token = jwt::Token::es256();
+    let chart = Chart::Lines { x: "tokens".to_owned() };
+    let mut group = Group::new("micro-cache", "A JWT that is remembered", chart, |section| {
+        onto_lines(section);
+        compare_with_first(section, "over 1 token");
+        section.compare("over SHA-256", |_| Some(SHA_256_OF_661));
+        section.notes.push("each lookup is of another token; found by its SHA-256".to_owned());
+    })
+    .with(SHA_256_OF_661, crypto::sha256(661));
+    for count in [1, 1_000, 10_000, 100_000] {
+        group = group.with(format!("{} tokens", grouped(count)), token.find_remembered(count));
+    }
+    group
 }
 
 pub(super) fn policies() -> Group {
