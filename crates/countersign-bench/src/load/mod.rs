@@ -58,6 +58,8 @@ pub(crate) struct Shape {
     pub(crate) tls: Option<Tls>,
     /// In turn, one per caller.
     pub(crate) requests: Arc<[Prepared]>,
+    /// Whether strangers have a connection of their own beside each.
+    pub(crate) strangers: bool,
 }
 
 /// A connection of callers, and beside it one of strangers if there are any.
@@ -83,10 +85,9 @@ impl Generator {
         let mut drivers = JoinSet::new();
         let mut connections = Vec::with_capacity(shape.connections);
         let (address, tls) = (server.address(), shape.tls.as_ref());
-        let strangers = shape.requests.iter().any(|request| request.stranger);
         for _ in 0..shape.connections {
             let callers = connect(None, address, tls, &mut drivers).await?;
-            let strangers = match strangers {
+            let strangers = match shape.strangers {
                 true => Some(connect(Some(ELSEWHERE), address, tls, &mut drivers).await?),
                 false => None,
             };
@@ -101,16 +102,17 @@ impl Generator {
     ///
     /// The first reply that is not as expected, or the time limit.
     pub(crate) async fn run(&self, requests: usize, limit: Duration) -> Result<Tally, LoadError> {
-        self.run_timed(requests, limit).await.map(|(tally, _)| tally)
+        self.run_these(&self.shape.requests, requests, limit).await.map(|(tally, _)| tally)
     }
 
-    /// The same; says too how long each reply took that was not a refusal.
+    /// The same with requests other than the shape's; says too how long each reply took that was not a refusal.
     ///
     /// # Errors
     ///
     /// As [`run`](Self::run).
-    pub(crate) async fn run_timed(
+    pub(crate) async fn run_these(
         &self,
+        these: &Arc<[Prepared]>,
         requests: usize,
         limit: Duration,
     ) -> Result<(Tally, Vec<Duration>), LoadError> {
@@ -118,7 +120,7 @@ impl Generator {
         let mut callers = JoinSet::new();
         for connection in &self.connections {
             for _ in 0..self.shape.streams {
-                let all = Arc::clone(&self.shape.requests);
+                let all = Arc::clone(these);
                 callers.spawn(stream(connection.clone(), all, Arc::clone(&taken), requests));
             }
         }

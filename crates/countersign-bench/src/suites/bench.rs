@@ -125,7 +125,7 @@ impl Variant {
             self.tokens.iter().map(|token| prepare(tls, Some(token), self.expect)).collect()
         };
         let (tls, requests) = (self.tls.clone(), requests.into());
-        Shape { connections, streams, tls, requests }
+        Shape { connections, streams, tls, requests, strangers: false }
     }
 }
 

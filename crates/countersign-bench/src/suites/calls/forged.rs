@@ -23,18 +23,21 @@ const STREAMS: usize = 32;
 
 /// Adds the section.
 pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Box<dyn Error>> {
-    let rounds = bench.options.rounds(3, 15);
-    let requests = bench.options.requests(1_000, 8_000) as usize;
-    let mixes = mixes(bench)?;
+    let rounds = bench.options.rounds(2, 15);
+    let requests = bench.options.requests(600, 8_000) as usize;
+    let tokens: Arc<[String]> = bench.material.tokens(CALLERS)?.into();
+    let mixes = mixes(bench, &tokens)?;
     let mut started = bench.start(mixes.iter().map(|mix| mix.variant.clone()).collect()).await;
     let mut seen: Vec<Seen> = mixes.iter().map(|_| Seen::default()).collect();
     let progress = Progress::new("calls-forged", rounds);
+    let mut forgeries = 0;
     for round in 0..rounds {
         for index in order(started.len(), round) {
             let one = &mut started[index];
             let Some(server) = &one.server else { continue };
-            let sample = sample(server, &mixes[index], requests, bench.limit(), &mut seen[index]);
-            let sample = sample.await;
+            let mix = &mixes[index];
+            let calls = pattern(&tokens, mix.forged, requests, &mut forgeries);
+            let sample = sample(server, mix, &calls, bench.limit(), &mut seen[index]).await;
             one.record(sample);
         }
         progress.round(round);
@@ -93,17 +96,18 @@ struct Seen {
 async fn sample(
     server: &Server,
     mix: &Mix,
-    requests: usize,
+    calls: &Arc<[Prepared]>,
     limit: Duration,
     seen: &mut Seen,
 ) -> Result<(f64, Tally), LoadError> {
-    let generator = Generator::open(mix.shape.clone(), server).await?;
+    let shape = Shape { strangers: true, ..mix.variant.shape(1, STREAMS) };
+    let generator = Generator::open(shape, server).await?;
     // Every good caller comes by before it counts.
-    generator.run(mix.shape.requests.len().max(requests / 4), limit).await?;
+    generator.run(CALLERS.max(calls.len() / 4), limit).await?;
     let clock = server.cpu();
     let before = clock.now()?;
-    let (tally, latencies) = generator.run_timed(requests, limit).await?;
-    seen.server.push(per_one(clock.now()?.saturating_sub(before), requests));
+    let (tally, latencies) = generator.run_these(calls, calls.len(), limit).await?;
+    seen.server.push(per_one(clock.now()?.saturating_sub(before), calls.len()));
     generator.close().await;
     let milliseconds: Vec<f64> = latencies.iter().map(|took| took.as_secs_f64() * 1e3).collect();
     let last = quantile(&sorted(&milliseconds), 0.99);
@@ -111,10 +115,10 @@ async fn sample(
     Ok((last.unwrap_or(f64::NAN), tally))
 }
 
-/// A server and a pattern of good and forged calls.
+/// A server, and how many calls in a pattern are forged.
 struct Mix {
     variant: Variant,
-    shape: Shape,
+    forged: usize,
 }
 
 fn share(forged: usize) -> String {
@@ -124,12 +128,9 @@ fn share(forged: usize) -> String {
     }
 }
 
-fn mixes(bench: &Bench<'_>) -> Result<Vec<Mix>, Box<dyn Error>> {
+fn mixes(bench: &Bench<'_>, tokens: &Arc<[String]>) -> Result<Vec<Mix>, Box<dyn Error>> {
     let current = RuntimeKind::CurrentThread;
     let tls = Tls::new(&bench.material)?;
-    let tokens = bench.material.tokens(CALLERS)?;
-    let patterns: Vec<(String, Arc<[Prepared]>)> =
-        FORGED.iter().map(|&forged| (share(forged), pattern(&tokens, forged))).collect();
     let ours = full(bench, Kind::OursGate, current);
     let mut servers = vec![
         ("ours-gate-full ct".to_owned(), ours.clone()),
@@ -140,45 +141,53 @@ fn mixes(bench: &Bench<'_>) -> Result<Vec<Mix>, Box<dyn Error>> {
         servers.push(("go tls-jwt-cached".to_owned(), bench.peer("go", "tls-jwt-cached")));
     }
     let mut found = Vec::new();
-    let mut add = |name: String, program: &Program, requests: &Arc<[Prepared]>| {
-        let (connections, streams) = (1, STREAMS);
-        let (tls, requests) = (Some(tls.clone()), Arc::clone(requests));
-        let variant = Variant::new(name, program.clone(), tls.clone());
-        found.push(Mix { variant, shape: Shape { connections, streams, tls, requests } });
+    let mut add = |name: String, program: &Program, forged: usize| {
+        let variant = Variant::new(name, program.clone(), Some(tls.clone())).tokens(tokens);
+        found.push(Mix { variant, forged });
     };
     for (server, program) in &servers {
-        for (share, requests) in &patterns {
-            add(format!("{server}, {share}"), program, requests);
+        for forged in FORGED {
+            add(format!("{server}, {}", share(forged)), program, forged);
         }
     }
     let (server, program) = &servers[0];
-    let (share, requests) = &patterns[0];
-    add(again(&format!("{server}, {share}")), program, requests);
+    add(again(&format!("{server}, {}", share(FORGED[0]))), program, FORGED[0]);
     Ok(found)
 }
 
-/// Good calls of each caller, and forged ones spread among them.
-fn pattern(tokens: &[String], forged: usize) -> Arc<[Prepared]> {
-    let good = |at: usize| prepare(true, Some(&tokens[at % tokens.len()]), Expect::Echo);
-    let bad = |at: usize| {
-        // Another one each time, so that nobody can remember that it was bad.
-        let token = forge_nth(&tokens[at % tokens.len()], at);
-        prepare(true, Some(&token), Expect::Denied).by_stranger()
-    };
-    (0..tokens.len() * PATTERN)
+/// So many calls, good ones of each caller in turn and forged ones spread among them. No forgery
+/// comes twice, so that nobody can remember that it was bad.
+fn pattern(
+    tokens: &[String],
+    forged: usize,
+    requests: usize,
+    forgeries: &mut usize,
+) -> Arc<[Prepared]> {
+    (0..requests)
         .map(|at| {
-            // Spread evenly: of ten in a row, so many.
-            let is_forged = (at % PATTERN * forged) % PATTERN + forged >= PATTERN && forged > 0;
-            if is_forged { bad(at) } else { good(at) }
+            let token = &tokens[at % tokens.len()];
+            if is_forged(at, forged) {
+                *forgeries += 1;
+                let token = forge_nth(token, *forgeries);
+                prepare(true, Some(&token), Expect::Denied).by_stranger()
+            } else {
+                prepare(true, Some(token), Expect::Echo)
+            }
         })
         .collect()
+}
+
+/// Of each [`PATTERN`] calls in a row so many, evenly spread.
+fn is_forged(at: usize, forged: usize) -> bool {
+    let upto = |at: usize| at * forged / PATTERN;
+    upto(at % PATTERN + 1) > upto(at % PATTERN)
 }
 
 /// The same token with one of many other signatures.
 fn forge_nth(token: &str, n: usize) -> String {
     let forged = forge(token);
     let at = forged.len() - 40;
-    format!("{}{n:06}{}", &forged[..at], &forged[at + 6..])
+    format!("{}{n:08}{}", &forged[..at], &forged[at + 8..])
 }
 
 #[cfg(test)]
@@ -189,9 +198,11 @@ mod tests {
     fn as_many_are_forged_as_the_share_says() {
         let tokens: Vec<String> = (0..3).map(|n| format!("{n}").repeat(120)).collect();
         for forged in FORGED {
-            let pattern = pattern(&tokens, forged);
+            let mut forgeries = 0;
+            let pattern = pattern(&tokens, forged, 50, &mut forgeries);
             let bad = pattern.iter().filter(|request| request.is_from_stranger()).count();
             assert_eq!(bad * PATTERN, pattern.len() * forged);
+            assert_eq!(bad, forgeries);
         }
     }
 
