@@ -72,7 +72,7 @@ where
         let decided = self.gate.decide_now(call).map(|it| self.gate.settled(call, it));
         let state = match decided {
             Some((Decision::Pass(context, carried), flow, id)) => {
-                let watch = Watch::start(&self.gate, call, &context, id);
+                let watch = Watch::start(&self.gate, call, &context, carried, id);
                 let pass = Pass { context, carried, watch, flow };
                 pass.enter(&self.gate, &mut self.inner, request)
             }
@@ -161,7 +161,7 @@ where
     };
     match gate.settled(call, gate.decide(call).await) {
         (Decision::Pass(context, carried), flow, id) => {
-            let watch = Watch::start(&gate, call, &context, id);
+            let watch = Watch::start(&gate, call, &context, carried, id);
             let pass = Pass { context, carried, watch, flow };
             pass.enter(&gate, &mut inner, Request::from_parts(parts, body))
         }
