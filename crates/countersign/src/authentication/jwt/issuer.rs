@@ -46,6 +46,12 @@ pub(super) enum Material {
 ///
 /// let tokens = Jwt::issuer("https://id.example").build();
 /// ```
+///
+/// ```
+/// use countersign::Jwt;
+///
+/// let tokens = Jwt::issuer("https://id.example").audience("orders").build();
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "an issuer needs an audience"]
 pub struct IssuerWithoutAudience(Issuer);
