@@ -65,6 +65,7 @@ pub mod authorization;
 pub mod clock;
 pub mod credentials;
 pub mod danger;
+mod digest;
 pub mod fetch;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
