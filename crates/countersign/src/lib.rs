@@ -71,8 +71,10 @@ pub mod fetch;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod identity;
+mod jose;
 pub mod quota;
 pub mod secret;
+mod tcp;
 pub mod tls;
 mod transport;
 

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::algorithm::Algorithm;
 use super::cache::{Digest, VerifiedTokens};
 use super::check::{self, Times};
 use super::error::TokenError;
@@ -21,6 +20,7 @@ use crate::authentication::Lease;
 use crate::clock::Clock;
 use crate::digest::sha256;
 use crate::identity::{Principal, SpiffeId, TokenClaims};
+use crate::jose::Algorithm;
 
 /// The issuers that are trusted, and what is known of their tokens.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use crate::authentication::jwt::thumbprint;
 use crate::credentials::TokenError;
 use crate::credentials::oauth::assertion::random_id;
 use crate::digest::sha256;
+use crate::jose::thumbprint;
 
 /// A key that tokens are bound to: P-256, made here, and never leaving this process.
 ///
