@@ -392,6 +392,24 @@ fn is_token(text: &str) -> bool {
 ///
 /// Only an authenticator makes one, from evidence that it accepts, so what asks for it cannot
 /// be reached before the check.
+///
+/// ```
+/// # use countersign::Principal;
+/// # use countersign::authentication::Authenticated;
+/// fn who(caller: &Authenticated) -> &Principal {
+///     caller.principal()
+/// }
+/// ```
+///
+/// A name is anybody's to write, and a proof is not, nor can one proof be made of another:
+///
+/// ```compile_fail,E0451
+/// # use countersign::Principal;
+/// # use countersign::authentication::Authenticated;
+/// fn root(caller: Authenticated) -> Authenticated {
+///     Authenticated { principal: Principal::new("root", "mutual-tls"), ..caller }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Authenticated {
     principal: Principal,

@@ -24,9 +24,10 @@ use serde_json::Value;
 
 pub use crate::authentication::api_keys::fuzzing::api_key;
 pub use crate::authentication::introspection::fuzzing::introspection;
-use crate::authentication::jwt::{KeySet, json};
+use crate::authentication::jwt::KeySet;
 use crate::clock::Clock;
 use crate::identity::{MethodPath, SpiffeId};
+use crate::jose::json;
 
 /// What the strict reader takes, the usual one takes for the same, and it can be written and
 /// read again.

@@ -49,8 +49,8 @@ async fn jw_02_a_token_arrives_exactly_once_either_way() {
     assert_eq!(credentials.telemetry().refreshed, 1);
 }
 
-/// JW-03, JW-05, ST-06, ID-07. JW-04 does not compile: see
-/// `compile_fail/insecure_channel_credentials_carry_no_call_credentials.rs`.
+/// JW-03, JW-05, ST-06, ID-07. JW-04 does not compile: see the example of
+/// `ChannelCredentials::insecure`.
 #[tokio::test]
 async fn over_plaintext_nothing_leaves_and_no_source_is_asked() {
     let reached = Reached::default();

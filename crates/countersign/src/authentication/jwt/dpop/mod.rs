@@ -13,7 +13,6 @@ pub use nonce::{DpopNonces, DpopNoncesError};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -23,6 +22,7 @@ use self::proof::ReadProof;
 use self::replay::{ProofId, ReplaySet};
 use crate::authentication::{AuthenticationError, CallTarget, Proof, Reason};
 use crate::clock::Clock;
+use crate::digest::sha256;
 use crate::identity::Authority;
 use crate::secret::constant_time_eq;
 
@@ -185,8 +185,7 @@ impl DpopVerifier {
         }
         target::check(&claims.uri, target, &self.authorities)?;
         let end = self.check_age(claims.issued_at, now)?;
-        let token_hash = digest::digest(&digest::SHA256, access_token.as_bytes());
-        let token_hash = URL_SAFE_NO_PAD.encode(token_hash);
+        let token_hash = URL_SAFE_NO_PAD.encode(sha256(access_token.as_bytes()));
         let said = claims.token_hash.as_deref().ok_or(Flaw::Claim("ath"))?;
         if !constant_time_eq(said.as_bytes(), token_hash.as_bytes()) {
             return Err(Flaw::OtherToken);

@@ -3,6 +3,7 @@ mod holder;
 use std::sync::Barrier;
 use std::time::UNIX_EPOCH;
 
+use aws_lc_rs::digest;
 use countersign_testkit::clock::ManualClock;
 use serde_json::json;
 

@@ -1,7 +1,11 @@
 use std::time::Duration;
 
 /// Reads a length of time: a whole number and `ms`, `s`, `m`, `h` or `d`, such as `15m`.
-pub(crate) fn length(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+///
+/// When it is something else, or longer than can be counted.
+pub fn length(text: &str) -> Result<Duration, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (count, unit) = text.split_at(digits);
     let wrong = || format!("{text:?} is no length of time such as `90s`, `15m`, `12h` or `7d`");

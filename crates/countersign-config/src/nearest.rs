@@ -1,5 +1,5 @@
 /// The name that was probably meant: the one with the fewest single changes, if these are few.
-pub(super) fn nearest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
     let most = 1 + written.chars().count() / 3;
     let measured = known.iter().map(|name| (changes(written, name), *name));
     measured.filter(|(changes, _)| *changes <= most).min().map(|(_, name)| name)

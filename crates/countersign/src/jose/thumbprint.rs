@@ -48,7 +48,7 @@ pub fn thumbprint(jwk: &Map<String, Value>) -> Result<String, NoThumbprint> {
 /// A JSON object is no key that has a thumbprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the key has no thumbprint: {0}")]
-pub struct NoThumbprint(pub(super) &'static str);
+pub struct NoThumbprint(pub(crate) &'static str);
 
 #[cfg(test)]
 mod tests {
