@@ -111,4 +111,5 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/book/src/tokens.md")]
 #[doc = include_str!("../../../docs/book/src/issuer-recipes.md")]
+#[doc = include_str!("../../../docs/book/src/quotas.md")]
 struct Book;
