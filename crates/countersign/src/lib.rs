@@ -117,4 +117,5 @@ struct Readme;
 #[doc = include_str!("../../../docs/book/src/tokens.md")]
 #[doc = include_str!("../../../docs/book/src/issuer-recipes.md")]
 #[doc = include_str!("../../../docs/book/src/other-sdks.md")]
+#[doc = include_str!("../../../docs/book/src/quotas.md")]
 struct Book;

@@ -130,7 +130,7 @@ impl MeterMap {
     /// A caller's meter, at hand until it is dropped: its bucket without a look-up.
     ///
     /// However many hold it, it is one, and the same that is found by the key. It keeps its place
-    /// while it is held. `None` where there is no place; where `sparing`, also when half of the
+    /// while it is held. `None` where there is no place; where `sparing`, also when nearly all
     /// places are held.
     pub(super) fn hold(self: &Arc<Self>, key: MeterKey, now: Ticks, sparing: bool) -> Option<Hold> {
         let meter = self.write(key).hold(key.0, now, sparing)?;
@@ -153,8 +153,8 @@ impl MeterMap {
         let limit = self.pace.limit();
         match cost <= limit.burst() {
             // Nobody knows when a place is free; what one call earns is a decent guess.
-            true => Refused::Until(Duration::from_nanos(limit.per_ns().div_ceil(limit.rate()))),
-            false => Refused::Never,
+            true => Refused::until(limit.time_of(1)),
+            false => Refused::NEVER,
         }
     }
 
@@ -257,6 +257,13 @@ impl Hold {
     #[inline]
     pub(super) fn meter(&self) -> &AtomicMeter {
         &self.meter
+    }
+
+    /// Holds it once more.
+    pub(super) fn again(&self) -> Self {
+        self.map.write(self.key).hold_again(self.key.0);
+        let (map, meter) = (Arc::clone(&self.map), Arc::clone(&self.meter));
+        Self { map, key: self.key, meter }
     }
 }
 
@@ -407,12 +414,12 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_half_of_the_places_are_held_for_later() {
+    fn the_last_places_are_for_those_who_are_not_remembered() {
         let map = Arc::new(map(1, 1, 8));
         let now = map.pace().at(SECOND);
         let holds: Vec<_> = (0..8).filter_map(|n| map.hold(map.key(n), now, true)).collect();
-        assert_eq!(holds.len(), 4);
-        assert!((10..14).all(|n| map.take(map.key(n), SECOND, 1).allowed));
+        assert_eq!(holds.len(), 7);
+        assert!(map.take(map.key(10), SECOND, 1).allowed);
         assert!(map.hold(map.key(20), now, false).is_none(), "all owe or are held");
         assert!(!map.take(map.key(20), SECOND, 1).allowed);
         drop(holds);

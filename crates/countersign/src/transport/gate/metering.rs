@@ -68,6 +68,10 @@ impl Inner {
             Some(caller) => QuotaCall::by(caller),
             None => QuotaCall::from(call.peer.address()),
         };
+        let asked = match &decision {
+            Decision::Pass(..) => asked,
+            Decision::Refused(_) | Decision::NotCanonical => asked.denied(),
+        };
         // It was parsed before, where the call is not one that the connection remembers.
         let path = quota.knows_methods().then(|| MethodPath::parse(call.uri.path()).ok());
         let asked = path.flatten().map_or(asked, |path| asked.to(path));
