@@ -9,6 +9,7 @@ mod groups;
 mod naive;
 mod parsing;
 mod schema;
+mod speed;
 mod support;
 #[cfg(feature = "yaml")]
 mod yaml;
