@@ -14,7 +14,9 @@ pub use evaluator::evaluator;
 pub use events::audit_event;
 pub use metadata::authorization_metadata;
 pub use patterns::pattern;
-pub use policies::policy;
+#[cfg(feature = "yaml")]
+pub use policies::policy_in_yaml;
+pub use policies::{descriptor_set, policy};
 pub use proofs::dpop_proof;
 pub use tokens::token;
 
