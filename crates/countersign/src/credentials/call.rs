@@ -3,6 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::HeaderMap;
 
 use super::{CallMetadata, Rejection};
 use crate::identity::SecurityLevel;
@@ -70,6 +71,11 @@ pub trait CallCredentials: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// A server answered a call that these credentials went with, whatever its status; before
+    /// [`rejected`](Self::rejected), where that is asked. For what servers hand out with their
+    /// answers, as nonces for the next proof. Must not block. Default: nothing.
+    fn answered(&self, _call: &CallDetails, _answer: &HeaderMap) {}
+
     /// The least protection under which these credentials may be sent.
     ///
     /// Default: [`SecurityLevel::PrivacyAndIntegrity`], since a bearer token that can be read
@@ -105,6 +111,10 @@ impl<C: CallCredentials + ?Sized> CallCredentials for Arc<C> {
 
     fn rejected(&self, rejection: &Rejection<'_>) -> bool {
         C::rejected(self, rejection)
+    }
+
+    fn answered(&self, call: &CallDetails, answer: &HeaderMap) {
+        C::answered(self, call, answer);
     }
 
     fn minimum_channel_security_level(&self) -> SecurityLevel {

@@ -93,6 +93,9 @@ impl Call {
                 Ok(response) => {
                     let (mut head, body) = response.into_parts();
                     sanitize(&mut head.headers);
+                    if let Some(added) = &added {
+                        added.credentials.answered(&added.details, &head.headers);
+                    }
                     let again = added.filter(|added| rejects(&head) && added.rejected(&head));
                     if let Some((head, kept)) = again.and_then(|_| spare.take()) {
                         let (body, next) = awaited(kept);
