@@ -43,6 +43,13 @@ impl RefreshToken {
         self
     }
 
+    /// Asks for a token for this resource (RFC 8707), an absolute URI.
+    #[must_use]
+    pub fn resource(mut self, resource: impl Into<String>) -> Self {
+        self.parameters.set("resource", resource.into());
+        self
+    }
+
     async fn save(
         &self,
         store: &mut Box<dyn StoredToken>,
