@@ -86,7 +86,7 @@ impl TokenSource for JwtBearer {
         let form = Form::new()
             .with("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
             .with("assertion", assertion.expose());
-        Ok(self.endpoint.ask(self.parameters.add_to(form), Accept::Bearer).await?.token)
+        Ok(self.endpoint.ask(self.parameters.add_to(form)?, Accept::Bearer).await?.token)
     }
 
     fn name(&self) -> &'static str {
