@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use countersign::authentication::Authenticator;
 use countersign::authentication::jwt::{DpopNonces, DpopSettings, Jwt, KeySet, KeySource};
 use countersign::credentials::oauth::{ClientAuthentication, ClientCredentials, TokenEndpoint};
 use countersign::credentials::{
@@ -12,7 +13,7 @@ use countersign::credentials::{
     DpopKey, DpopToken, FixedToken, PerAuthority, Rejection,
 };
 use countersign::{
-    CallCredentials, Channel, ChannelCredentials, Clock, Gate, Rules, SecurityLevel,
+    CallCredentials, Channel, ChannelCredentials, Clock, Gate, Introspection, Rules, SecurityLevel,
     ServerCredentials, SystemClock, connect,
 };
 use countersign_testkit::clock::ManualClock;
@@ -21,7 +22,7 @@ use countersign_testkit::greeter::proto::HelloRequest;
 use countersign_testkit::issuer::TokenMint;
 use countersign_testkit::pki::CertificateAuthority;
 use http::HeaderMap;
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::{Code, Request};
 use tower_layer::Layer;
 
@@ -146,21 +147,60 @@ impl Guarded {
     }
 }
 
-async fn at_the_gate(with_key: &DpopKey, bound_to: &DpopKey) -> Guarded {
+/// How the gate finds out what a token is worth.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    Keys,
+    Introspection,
+}
+
+impl By {
+    const BOTH: [Self; 2] = [Self::Keys, Self::Introspection];
+
+    fn authenticator(
+        self,
+        mint: &TokenMint,
+        claims: &Value,
+        proofs: DpopSettings,
+        clock: ManualClock,
+    ) -> Arc<dyn Authenticator> {
+        match self {
+            Self::Keys => {
+                let keys = KeySet::from_json(&mint.jwks().to_string()).expect("keys");
+                let issuer = Jwt::issuer(ISSUER).keys(KeySource::given(keys)).audience("orders");
+                let jwt = Jwt::builder().issuer(issuer).proofs(proofs).clock(clock);
+                Arc::new(jwt.build().expect("an authenticator"))
+            }
+            Self::Introspection => {
+                let mut known = claims.clone();
+                known["active"] = true.into();
+                known["token_type"] = "DPoP".into();
+                let answers = (0..100).map(|_| Told::Answer {
+                    status: 200,
+                    headers: vec![("content-type", "application/json".to_owned())],
+                    body: known.to_string(),
+                });
+                let tokens = Introspection::new("https://id.example/introspect")
+                    .authenticated_by(ClientAuthentication::none("gate"))
+                    .http_client(Http::new(answers))
+                    .audience("orders")
+                    .dpop(proofs)
+                    .clock(clock);
+                Arc::new(tokens.build().expect("an authenticator"))
+            }
+        }
+    }
+}
+
+async fn at_the_gate(by: By, with_key: &DpopKey, bound_to: &DpopKey) -> Guarded {
     let clock = ManualClock::new(SystemClock.now());
     let mint = TokenMint::new(ISSUER);
     let mut claims = mint.claims("alice", "orders");
     claims["cnf"] = json!({"jkt": bound_to.thumbprint()});
-    let keys = KeySet::from_json(&mint.jwks().to_string()).expect("keys");
-    let nonces = DpopNonces::random().expect("nonces");
-    let jwt = Jwt::builder()
-        .issuer(Jwt::issuer(ISSUER).keys(KeySource::given(keys)).audience("orders"))
-        .proofs(DpopSettings::new().with_nonces(nonces.with_period(seconds(20))))
-        .clock(clock.clone())
-        .build()
-        .expect("an authenticator");
+    let nonces = DpopNonces::random().expect("nonces").with_period(seconds(20));
+    let proofs = DpopSettings::new().with_nonces(nonces);
     let gate = Gate::builder()
-        .authenticate(jwt)
+        .authenticate(by.authenticator(&mint, &claims, proofs, clock.clone()))
         .authorize(Rules::new().authenticated("/countersign.demo.v1.Greeter/*"))
         .build()
         .expect("a gate");
@@ -186,28 +226,32 @@ async fn at_the_gate(with_key: &DpopKey, bound_to: &DpopKey) -> Guarded {
 #[tokio::test]
 async fn our_gate_takes_a_bound_token_with_its_proof_and_not_with_anothers() {
     let (key, other) = (DpopKey::generate().expect("a key"), DpopKey::generate().expect("a key"));
-    let mut guarded = at_the_gate(&key, &key).await;
-    assert_eq!(guarded.call().await, (Ok(()), 2), "the first call twice, for its nonce");
-    for _ in 0..2 {
-        assert_eq!(guarded.call().await, (Ok(()), 1));
+    for by in By::BOTH {
+        let mut guarded = at_the_gate(by, &key, &key).await;
+        assert_eq!(guarded.call().await, (Ok(()), 2), "{by:?}: the first call twice");
+        for _ in 0..2 {
+            assert_eq!(guarded.call().await, (Ok(()), 1), "{by:?}");
+        }
+        let mut guarded = at_the_gate(by, &other, &key).await;
+        assert_eq!(guarded.call().await, (Err(Code::Unauthenticated), 1), "{by:?}");
     }
-    let mut guarded = at_the_gate(&other, &key).await;
-    assert_eq!(guarded.call().await, (Err(Code::Unauthenticated), 1));
 }
 
 /// RFC 9449 §8.2.
 #[tokio::test]
 async fn whoever_calls_once_in_a_period_takes_each_nonce_from_an_answer() {
     let key = DpopKey::generate().expect("a key");
-    let mut guarded = at_the_gate(&key, &key).await;
-    assert_eq!(guarded.call().await, (Ok(()), 2), "the first call twice, for its nonce");
-    for _ in 0..10 {
-        guarded.clock.advance(seconds(20));
-        assert_eq!(guarded.call().await, (Ok(()), 1), "the answer before had the nonce");
+    for by in By::BOTH {
+        let mut guarded = at_the_gate(by, &key, &key).await;
+        assert_eq!(guarded.call().await, (Ok(()), 2), "{by:?}: the first call twice");
+        for _ in 0..10 {
+            guarded.clock.advance(seconds(20));
+            assert_eq!(guarded.call().await, (Ok(()), 1), "{by:?}: the answer before had it");
+        }
+        // Nobody was told those that were given out meanwhile.
+        guarded.clock.advance(seconds(40));
+        assert_eq!(guarded.call().await, (Ok(()), 2), "{by:?}");
     }
-    // Nobody was told those that were given out meanwhile.
-    guarded.clock.advance(seconds(40));
-    assert_eq!(guarded.call().await, (Ok(()), 2));
 }
 
 #[tokio::test(start_paused = true)]
