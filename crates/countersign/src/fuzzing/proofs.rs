@@ -31,7 +31,7 @@ pub fn dpop_proof(data: &[u8]) {
     let show = || verifier.verify(Proof::One(&proof), TOKEN, &jkt, target);
     let reason = |error: crate::authentication::AuthenticationError| error.reason();
     match show() {
-        Ok(()) => {
+        Ok(_) => {
             assert_is_for_the_call(&proof);
             let again = show().map_err(reason);
             assert_eq!(again, Err(Reason::ProofInvalid), "a proof passes once");

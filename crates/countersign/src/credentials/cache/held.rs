@@ -152,6 +152,19 @@ impl Held {
         }
     }
 
+    /// How long it stays in the phase in which it is, if nobody rejects it.
+    pub(super) fn phase_lasts(&self, clock: &dyn Clock) -> Duration {
+        match &self.life {
+            Life::Ends { at, wall, windows } => {
+                windows.phase_lasts(left(*at, *wall, Began::now(clock)))
+            }
+            Life::Open { recheck, overdue } => match Instant::now() {
+                now if now < *recheck => *recheck - now,
+                now => overdue.saturating_duration_since(now),
+            },
+        }
+    }
+
     /// How long it may still be sent; `None` when it has no end.
     pub(super) fn left(&self, clock: &dyn Clock) -> Option<Duration> {
         match &self.life {

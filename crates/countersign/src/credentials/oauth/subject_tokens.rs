@@ -92,7 +92,9 @@ impl CallCredentials for OnBehalfOf {
         _security: &ChannelSecurityInfo,
         metadata: &mut CallMetadata,
     ) -> Result<(), CallCredentialsError> {
-        let held = self.cache.get(Some(&self.key(call)), || self.request(call)).await?;
+        let key = self.key(call);
+        let held = self.cache.get(Some(&key), || self.request(call)).await;
+        let held = held.map_err(|error| self.cache.failure(Some(&key), error))?;
         Ok(metadata.insert_authorization(held.value().clone())?)
     }
 
@@ -102,7 +104,9 @@ impl CallCredentials for OnBehalfOf {
         _security: &ChannelSecurityInfo,
         metadata: &mut CallMetadata,
     ) -> Result<bool, CallCredentialsError> {
-        match self.cache.now(Some(&self.key(call)), || self.request(call))? {
+        let key = self.key(call);
+        let now = self.cache.now(Some(&key), || self.request(call));
+        match now.map_err(|error| self.cache.failure(Some(&key), error))? {
             Some(value) => {
                 metadata.insert_authorization(value)?;
                 Ok(true)
