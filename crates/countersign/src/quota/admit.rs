@@ -250,20 +250,13 @@ impl<'a> Asked<'a> {
 
     #[inline]
     fn take_all(&self) -> Result<(), (usize, Refused)> {
-        match &self.quota.calls[..] {
-            _ if self.cost == 0 => Ok(()),
-            [] => Ok(()),
-            [only] => {
-                let Some((number, _)) = self.calls().next() else { return Ok(()) };
-                let Some(meter) = self.meter(number, only) else { return Ok(()) };
-                let outcome = meter.try_take(only, self.now, self.cost);
-                outcome.map(drop).map_err(|refused| (number, refused))
-            }
-            _ => {
-                self.look_at_all()?;
-                self.take_from(self.calls())
-            }
+        if self.cost == 0 {
+            return Ok(());
         }
+        if self.quota.calls.len() > 1 {
+            self.look_at_all()?;
+        }
+        self.take_from(0)
     }
 
     /// Refuses what a limit surely would, so that hardly ever something has to be given back.
@@ -280,19 +273,28 @@ impl<'a> Asked<'a> {
         longest.map_or(Ok(()), Err)
     }
 
-    /// Takes from all of these limits, or from none of them.
-    fn take_from(
-        &self,
-        mut limits: impl Iterator<Item = (usize, &'a Arc<Rule>)>,
-    ) -> Result<(), (usize, Refused)> {
-        let Some((number, rule)) = limits.next() else { return Ok(()) };
-        let Some(meter) = self.meter(number, rule) else { return self.take_from(limits) };
+    /// Takes from this limit and all after it, or from none of them.
+    #[inline]
+    fn take_from(&self, first: usize) -> Result<(), (usize, Refused)> {
+        let found = self.calls().find_map(|(number, rule)| match number < first {
+            true => None,
+            false => self.meter(number, rule).map(|meter| (number, rule, meter)),
+        });
+        let Some((number, rule, meter)) = found else { return Ok(()) };
         let taken = meter.try_take(rule, self.now, self.cost);
         let taken = taken.map_err(|refused| (number, refused))?;
-        self.take_from(limits).inspect_err(|_| {
+        if number + 1 == self.quota.calls.len() {
+            return Ok(());
+        }
+        self.take_rest(number + 1).inspect_err(|_| {
             // Looked at again: time may have given it back by itself.
             meter.give_back(rule, self.quota.clock.now(), taken);
         })
+    }
+
+    #[inline(never)]
+    fn take_rest(&self, first: usize) -> Result<(), (usize, Refused)> {
+        self.take_from(first)
     }
 
     /// What there is to do while the call goes on.

@@ -31,7 +31,7 @@ use crate::identity::MethodPath;
 ///     .per_caller_of("/orders.v1.Orders/Place", Limit::per_second(10)?)?
 ///     .cost("/orders.v1.Orders/Export", 20)?
 ///     .cost("/grpc.health.v1.Health/*", 0)?
-///     .per_address(Limit::per_second(10)?)?
+///     .per_address(Limit::per_second(10)?.with_burst(20))?
 ///     .failures_per_address(Limit::per_minute(10)?)?
 ///     .bytes_per_caller(Limit::per_second(1 << 20)?)?
 ///     .concurrent_streams_per_caller(16)?;
