@@ -9,14 +9,15 @@ const PLUMBING: &str = include_str!("plumbing.rs");
 const CALLS: &str = include_str!("../call_credentials.rs");
 const CACHE: &str = include_str!("../../src/credentials/cache/tests.rs");
 const AUDIENCE: &str = include_str!("../../src/credentials/call.rs");
-const MISUSE: &str = include_str!("../compile_fail.rs");
+const CHANNEL: &str = include_str!("../../src/credentials/channel.rs");
 
 const CASES: [(&str, &str, &str); 59] = [
     ("JW-01", FILE, "jw_01_an_empty_path_is_refused_and_a_missing_file_is_not"),
     ("JW-02", PLUMBING, "jw_02_a_token_arrives_exactly_once_either_way"),
     ("JW-03", PLUMBING, "over_plaintext_nothing_leaves_and_no_source_is_asked"),
     ("JW-04", CALLS, "tls_with_credentials_cannot_be_pointed_at_a_plaintext_target"),
-    ("JW-04", MISUSE, "misuse_does_not_compile"),
+    // Its documentation has what does not compile, as a test.
+    ("JW-04", CHANNEL, "insecure"),
     ("JW-05", CALLS, "a_bearer_token_and_an_api_key_never_leave_over_plaintext"),
     ("JW-06", FILE, "jw_06_a_missing_file_is_unavailable"),
     ("JW-07", FILE, "jw_07_and_08_what_is_no_token_is_unauthenticated"),
