@@ -10,6 +10,7 @@
 //! * [`AtomicMeter`] is the same in eight bytes for any number of threads.
 //! * [`MeterMap`] holds many callers' within a bound.
 //! * [`Quota`] is what a gate asks.
+//! * [`store`] has what several gates ask together.
 //!
 //! Times are lengths of time since a beginning of one's own, taken from a clock that does not
 //! step, as [`std::time::Instant`]. Where time goes backwards all the same, callers wait longer
@@ -20,6 +21,7 @@ mod callers;
 mod limit;
 mod map;
 mod meter;
+pub mod store;
 
 pub use atomic::{AtomicMeter, Pace, PaceError};
 pub use callers::Quota;
