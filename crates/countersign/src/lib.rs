@@ -59,6 +59,7 @@
 //! * `exec`: `credentials::ExecPlugin`, a token source that runs a program.
 //! * `sqlite`, `postgres`: [API keys](authentication::api_keys) in a database.
 //! * `toml`: policies in TOML.
+//! * `valkey`, `envoy-ratelimit`: [quotas that several gates share](quota::store).
 
 pub mod authentication;
 pub mod authorization;
@@ -93,6 +94,8 @@ pub use transport::channel::{
     ConnectError, ConnectErrorKind, ConnectStage, Keepalive, Resolve, ResponseBody, connect,
     connect_lazy,
 };
+#[cfg(feature = "envoy-ratelimit")]
+pub use transport::envoy_ratelimit::EnvoyRateLimit;
 pub use transport::gate::{
     AuthContext, Gate, GateBody, GateBuilder, GateError, GateFuture, GateService, PeerInfoLayer,
     PeerInfoService, ServerRequestExt, StreamExpiry,
