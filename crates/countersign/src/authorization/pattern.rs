@@ -63,6 +63,15 @@ impl Pattern {
         }
     }
 
+    /// The pattern as it is written.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Exact(text) => text.clone(),
+            Self::Service(service) => format!("/{service}/*"),
+            Self::Glob { service, method } => format!("/{service}/{method}"),
+        }
+    }
+
     /// How many characters are given; the more, the closer a rule is to a method.
     pub(crate) fn literal_length(&self) -> usize {
         match self {

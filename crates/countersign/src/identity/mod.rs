@@ -6,6 +6,7 @@
 mod authority;
 mod claims;
 mod method_path;
+mod network;
 mod peer;
 mod principal;
 mod security_level;
@@ -20,3 +21,4 @@ pub use security_level::SecurityLevel;
 pub use spiffe::{InvalidSpiffeId, SpiffeId};
 
 pub(crate) use claims::numeric_date;
+pub(crate) use network::Source;

@@ -1,6 +1,8 @@
+use std::any::Any;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
 
@@ -20,6 +22,8 @@ struct Inner {
     name: String,
     authenticator: String,
     token: Option<TokenClaims>,
+    seen: AtomicBool,
+    kept: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl Principal {
@@ -39,7 +43,8 @@ impl Principal {
     }
 
     fn with(name: String, authenticator: String, token: Option<TokenClaims>) -> Self {
-        Self { inner: Arc::new(Inner { name, authenticator, token }) }
+        let (seen, kept) = Default::default();
+        Self { inner: Arc::new(Inner { name, authenticator, token, seen, kept }) }
     }
 
     /// The name, for instance `spiffe://prod.example/orders` or `ci`.
@@ -56,6 +61,20 @@ impl Principal {
     /// principal that was proven by something else.
     pub fn token(&self) -> Option<&TokenClaims> {
         self.inner.token.as_ref()
+    }
+
+    /// What another room keeps with a caller that is remembered, for as long as it is: until the
+    /// last clone is gone. `None` when it is asked for the first time, since most principals that
+    /// nobody remembers are asked about once, and where something of another type is kept.
+    pub(crate) fn keep<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        let Inner { seen, kept, .. } = &*self.inner;
+        if let Some(known) = kept.get() {
+            return known.downcast_ref();
+        }
+        if !seen.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        kept.get_or_init(|| Box::new(make())).downcast_ref()
     }
 
     /// The token's claims as a type of one's own, parsed once for each token and type.

@@ -66,9 +66,56 @@ impl Pace {
         self.exact
     }
 
-    fn units_at(&self, now: Duration) -> u64 {
-        let units = now.as_nanos().saturating_mul(self.units.into());
-        u64::try_from(units).unwrap_or(u64::MAX)
+    /// A time, as meters count it.
+    pub(super) fn at(&self, now: Duration) -> Ticks {
+        self.at_ns(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The same from nanoseconds.
+    #[inline]
+    pub(super) fn at_ns(&self, now: u64) -> Ticks {
+        Ticks(now.saturating_mul(self.units))
+    }
+
+    /// How long it takes to earn a cost; `None` where the burst never holds as much.
+    #[inline]
+    fn length(&self, cost: u64) -> Option<u64> {
+        // A cost within the burst takes no longer than the capacity.
+        (cost <= self.limit.burst()).then(|| cost * self.interval)
+    }
+
+    fn nanoseconds(&self, length: u64) -> Duration {
+        Duration::from_nanos(length.div_ceil(self.units))
+    }
+}
+
+/// A time in a pace's units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ticks(u64);
+
+/// What a meter gave, and what has to be known to give it back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    length: u64,
+    /// When the bucket is full again.
+    due: u64,
+}
+
+/// A meter gave nothing. The later is the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Refused {
+    /// It would after this time.
+    Until(Duration),
+    /// It never will.
+    Never,
+}
+
+impl Refused {
+    pub(super) fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Until(wait) => Some(wait),
+            Self::Never => None,
+        }
     }
 }
 
@@ -97,55 +144,106 @@ impl AtomicMeter {
 
     /// Takes `cost` from the bucket, or refuses and takes nothing. `pace` is the same each time.
     pub fn take(&self, pace: &Pace, now: Duration, cost: u64) -> Allowance {
-        let now = pace.units_at(now);
-        let mut full_at = self.full_at.load(Ordering::Relaxed);
-        let refused = |full_at: u64, retry_after_ns| Allowance {
-            allowed: false,
-            remaining: remaining(pace, full_at, now),
-            retry_after_ns,
-        };
-        if cost > pace.limit.burst() {
-            return refused(full_at, None);
+        let now = pace.at(now);
+        let outcome = self.try_take(pace, now, cost);
+        let remaining = self.remaining(pace, now);
+        match outcome {
+            Ok(_) => Allowance { allowed: true, remaining, retry_after_ns: Some(0) },
+            Err(refused) => {
+                let retry_after_ns = refused.retry_after().map(|wait| wait.as_nanos());
+                Allowance { allowed: false, remaining, retry_after_ns }
+            }
         }
-        // A cost within the burst takes no longer than the capacity.
-        let length = cost * pace.interval;
+    }
+
+    /// The same, without counting what is left.
+    #[inline]
+    pub(super) fn try_take(&self, pace: &Pace, now: Ticks, cost: u64) -> Result<Taken, Refused> {
+        let Some(length) = pace.length(cost) else { return Err(Refused::Never) };
+        let mut full_at = self.full_at.load(Ordering::Relaxed);
         loop {
-            let start = full_at.max(now);
-            let passes_at = start.saturating_sub(pace.capacity - length);
-            let wait = passes_at.saturating_sub(now);
+            let start = full_at.max(now.0);
+            let wait = start.saturating_sub(pace.capacity - length).saturating_sub(now.0);
             if wait > 0 {
-                return refused(full_at, Some(wait.div_ceil(pace.units).into()));
+                return Err(Refused::Until(pace.nanoseconds(wait)));
             }
             // Only the end of the count stops it here.
-            let Some(next) = start.checked_add(length) else { return refused(full_at, None) };
+            let Some(due) = start.checked_add(length) else { return Err(Refused::Never) };
             // The number is all there is; no other memory is handed over with it.
             match self.full_at.compare_exchange_weak(
                 full_at,
-                next,
+                due,
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => {
-                    let remaining = remaining(pace, next, now);
-                    return Allowance { allowed: true, remaining, retry_after_ns: Some(0) };
-                }
+                Ok(_) => return Ok(Taken { length, due }),
                 Err(changed) => full_at = changed,
             }
         }
     }
 
+    /// Whether [`try_take`](Self::try_take) would pass. Takes nothing.
+    #[inline]
+    pub(super) fn would_take(&self, pace: &Pace, now: Ticks, cost: u64) -> Result<(), Refused> {
+        let Some(length) = pace.length(cost) else { return Err(Refused::Never) };
+        let start = self.full_at.load(Ordering::Relaxed).max(now.0);
+        match start.saturating_sub(pace.capacity - length).saturating_sub(now.0) {
+            0 => Ok(()),
+            wait => Err(Refused::Until(pace.nanoseconds(wait))),
+        }
+    }
+
+    /// Gives back what was taken, as if it never had been.
+    ///
+    /// Only what time has not given back by itself: until `due` the bucket was never full, so
+    /// that whatever others took since was added to what is given back. After that it may have
+    /// been full in between, and giving back would give twice.
+    pub(super) fn give_back(&self, taken: Taken, now: Ticks) {
+        if now.0 < taken.due {
+            self.update(|full_at| full_at.saturating_sub(taken.length));
+        }
+    }
+
+    /// Takes an amount whether or not it is there. What is not is owed, and until it is earned
+    /// nothing passes.
+    pub(super) fn charge(&self, pace: &Pace, now: Ticks, amount: u64) {
+        let length = amount.saturating_mul(pace.interval);
+        self.update(|full_at| full_at.max(now.0).saturating_add(length));
+    }
+
+    fn update(&self, change: impl Fn(u64) -> u64) {
+        // Never fails, since something is always put in its place.
+        let _ = self
+            .full_at
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| Some(change(full_at)));
+    }
+
+    /// How many calls of cost 1 would pass.
+    pub(super) fn remaining(&self, pace: &Pace, now: Ticks) -> u64 {
+        remaining(pace, self.full_at.load(Ordering::Relaxed), now.0)
+    }
+
     /// How long until a cost of 1 would pass; zero where it would now, and where the burst is 0
     /// and it never will.
     pub fn wait(&self, pace: &Pace, now: Duration) -> Duration {
-        let now = pace.units_at(now);
-        let start = self.full_at.load(Ordering::Relaxed).max(now);
-        let passes_at = start.saturating_sub(pace.capacity.saturating_sub(pace.interval));
-        Duration::from_nanos(passes_at.saturating_sub(now).div_ceil(pace.units))
+        match self.would_take(pace, pace.at(now), 1) {
+            Err(Refused::Until(wait)) => wait,
+            Ok(()) | Err(Refused::Never) => Duration::ZERO,
+        }
+    }
+
+    /// The same state in another place. What is taken from the one is not from the other.
+    pub(super) fn copied(&self) -> Self {
+        Self { full_at: AtomicU64::new(self.full_at.load(Ordering::Relaxed)) }
     }
 
     /// Whether the bucket is full, so that a new meter says the same.
     pub fn is_full(&self, pace: &Pace, now: Duration) -> bool {
-        self.full_at.load(Ordering::Relaxed) <= pace.units_at(now)
+        self.full_by(pace.at(now))
+    }
+
+    pub(super) fn full_by(&self, now: Ticks) -> bool {
+        self.full_at.load(Ordering::Relaxed) <= now.0
     }
 }
 
@@ -243,5 +341,45 @@ mod tests {
         let pace = Pace::new(limit(1, 1_000_000_000, 1)).expect("in range");
         let meter = AtomicMeter::new();
         assert!(!meter.take(&pace, Duration::MAX, 1).allowed);
+    }
+
+    #[test]
+    fn what_is_given_back_was_never_taken() {
+        let pace = Pace::new(limit(1, 1_000_000_000, 3)).expect("in range");
+        let at = |seconds: u64| pace.at(Duration::from_secs(seconds));
+        let meter = AtomicMeter::new();
+        let first = meter.try_take(&pace, at(10), 2).expect("within the burst");
+        meter.try_take(&pace, at(10), 1).expect("the rest");
+        meter.give_back(first, at(11));
+        // Two of the three at 10, one earned since.
+        assert_eq!(meter.remaining(&pace, at(11)), 3);
+        assert_eq!(meter.remaining(&pace, at(10)), 2);
+    }
+
+    #[test]
+    fn what_time_gave_back_is_not_given_back_twice() {
+        let pace = Pace::new(limit(1, 1_000_000_000, 3)).expect("in range");
+        let at = |seconds: u64| pace.at(Duration::from_secs(seconds));
+        let meter = AtomicMeter::new();
+        let first = meter.try_take(&pace, at(10), 2).expect("within the burst");
+        // By 12 the bucket was full again; then somebody takes everything.
+        meter.try_take(&pace, at(20), 3).expect("the whole burst");
+        meter.give_back(first, at(20));
+        assert_eq!(meter.remaining(&pace, at(20)), 0);
+    }
+
+    #[test]
+    fn a_debt_is_paid_before_anything_passes() {
+        let pace = Pace::new(limit(10, 1_000_000_000, 5)).expect("in range");
+        let meter = AtomicMeter::new();
+        let at = |ms: u64| pace.at(Duration::from_millis(ms));
+        meter.charge(&pace, at(0), 25);
+        // Twenty more than there was: two seconds, and a tenth for the one that is asked for.
+        let wait = Refused::Until(Duration::from_millis(2_100));
+        assert_eq!(meter.would_take(&pace, at(0), 1), Err(wait));
+        assert!(meter.would_take(&pace, at(2_099), 1).is_err());
+        assert_eq!(meter.would_take(&pace, at(2_100), 1), Ok(()));
+        meter.charge(&pace, at(2_100), u64::MAX);
+        assert!(meter.try_take(&pace, at(1_000_000_000), 1).is_err());
     }
 }

@@ -50,6 +50,42 @@ impl Limit {
         }
     }
 
+    /// [`new`](Self::new) by the second.
+    ///
+    /// # Errors
+    ///
+    /// A rate of 0.
+    pub fn per_second(rate: u64) -> Result<Self, InvalidLimit> {
+        Self::new(rate, Duration::from_secs(1))
+    }
+
+    /// The same by the minute.
+    ///
+    /// # Errors
+    ///
+    /// A rate of 0.
+    pub fn per_minute(rate: u64) -> Result<Self, InvalidLimit> {
+        Self::new(rate, Duration::from_secs(60))
+    }
+
+    /// The same by the hour.
+    ///
+    /// # Errors
+    ///
+    /// A rate of 0.
+    pub fn per_hour(rate: u64) -> Result<Self, InvalidLimit> {
+        Self::new(rate, Duration::from_secs(60 * 60))
+    }
+
+    /// The same by 24 hours, which begin with the first call and not at midnight.
+    ///
+    /// # Errors
+    ///
+    /// A rate of 0.
+    pub fn per_day(rate: u64) -> Result<Self, InvalidLimit> {
+        Self::new(rate, Duration::from_secs(24 * 60 * 60))
+    }
+
     /// How much may be asked for at once. Default: the rate. With 0, nothing that costs
     /// anything is ever allowed.
     #[must_use]
@@ -71,6 +107,12 @@ impl Limit {
     /// How much at once.
     pub fn burst(&self) -> u64 {
         self.burst
+    }
+
+    /// How long it takes to earn so much.
+    pub(super) fn time_of(&self, amount: u64) -> Duration {
+        let ns = (u128::from(amount) * u128::from(self.per_ns)).div_ceil(self.rate.into());
+        Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX))
     }
 
     pub(super) fn per_ns(&self) -> u64 {

@@ -1,11 +1,12 @@
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use super::atomic::{AtomicMeter, Pace};
+use super::atomic::{AtomicMeter, Pace, Refused, Taken, Ticks};
 use super::meter::Allowance;
+use super::shard::{SLOT_BYTES, Shard};
 
 /// Many callers' meters within a bound, 16 bytes each and some room to find them.
 ///
@@ -85,44 +86,93 @@ impl MeterMap {
     /// lock, and an exclusive one for a caller that is not known yet; the work is bounded but
     /// when the map doubles.
     pub fn take(&self, key: MeterKey, now: Duration, cost: u64) -> Allowance {
-        let shard = &self.shards[shard_of(key.0, self.shards.len())];
-        {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(meter) = shard.find(key.0) {
-                return meter.take(&self.pace, now, cost);
-            }
+        let take = |meter: &AtomicMeter| meter.take(&self.pace, now, cost);
+        self.with(key, self.pace.at(now), take).unwrap_or_else(|| {
+            let retry = self.full(cost).retry_after().map(|wait| wait.as_nanos());
+            Allowance { allowed: false, remaining: 0, retry_after_ns: retry }
+        })
+    }
+
+    /// The same, to be given back if need be.
+    pub(super) fn try_take(
+        &self,
+        key: MeterKey,
+        now: Ticks,
+        cost: u64,
+    ) -> Result<(Taken, Place), Refused> {
+        if let Some(outcome) = self.look(key, |meter| meter.try_take(&self.pace, now, cost)) {
+            return outcome.map(|taken| (taken, Place::Own));
         }
-        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(meter) = shard.find_or_insert(key.0, &self.pace, now) {
-            return meter.take(&self.pace, now, cost);
+        let mut place = Place::Own;
+        let outcome = self.with_place(key, now, |meter, found| {
+            place = found;
+            meter.try_take(&self.pace, now, cost)
+        });
+        outcome.unwrap_or_else(|| Err(self.full(cost))).map(|taken| (taken, place))
+    }
+
+    /// Whether a cost would pass. Takes nothing, and gives nobody a place.
+    pub(super) fn would_take(&self, key: MeterKey, now: Ticks, cost: u64) -> Result<(), Refused> {
+        let known = self.look(key, |meter| meter.would_take(&self.pace, now, cost));
+        // A bucket that is full or shared is told of when something is taken.
+        known.unwrap_or_else(|| AtomicMeter::new().would_take(&self.pace, now, cost))
+    }
+
+    /// Gives back what was taken.
+    pub(super) fn give_back(&self, key: MeterKey, taken: Taken, place: Place, now: Ticks) {
+        match place {
+            Place::Shared => self.shared.give_back(taken, now),
+            // Who is not there any more left with a full bucket.
+            Place::Own => drop(self.look(key, |meter| meter.give_back(taken, now))),
         }
-        drop(shard);
+    }
+
+    /// A caller's meter, at hand until it is dropped: its bucket without a look-up.
+    ///
+    /// However many hold it, it is one, and the same that is found by the key. It keeps its place
+    /// while it is held. `None` where there is no place; where `sparing`, also when half of the
+    /// places are held.
+    pub(super) fn hold(self: &Arc<Self>, key: MeterKey, now: Ticks, sparing: bool) -> Option<Hold> {
+        let meter = self.write(key).hold(key.0, now, sparing)?;
+        Some(Hold { map: Arc::clone(self), key, meter })
+    }
+
+    /// What callers without a place share, if they do; this is one of them.
+    pub(super) fn shared(&self) -> Option<&AtomicMeter> {
         self.without_place.fetch_add(1, Ordering::Relaxed);
-        match self.when_full {
-            WhenFull::Share => self.shared.take(&self.pace, now, cost),
-            WhenFull::Refuse => {
-                let limit = self.pace.limit();
-                // Nobody knows when a place is free; what one call earns is a decent guess.
-                let retry = u128::from(limit.per_ns()).div_ceil(limit.rate().into());
-                let ever = (cost <= limit.burst()).then_some(retry);
-                Allowance { allowed: false, remaining: 0, retry_after_ns: ever }
-            }
+        (self.when_full == WhenFull::Share).then_some(&self.shared)
+    }
+
+    /// The same where it is known that they do.
+    pub(super) fn shared_meter(&self) -> &AtomicMeter {
+        &self.shared
+    }
+
+    /// What a caller is told for whom there is no place.
+    pub(super) fn full(&self, cost: u64) -> Refused {
+        let limit = self.pace.limit();
+        match cost <= limit.burst() {
+            // Nobody knows when a place is free; what one call earns is a decent guess.
+            true => Refused::Until(Duration::from_nanos(limit.per_ns().div_ceil(limit.rate()))),
+            false => Refused::Never,
         }
     }
 
     /// How long until a cost of 1 would pass; zero where it would now. Takes nothing, and gives
     /// nobody a place.
     pub fn wait(&self, key: MeterKey, now: Duration) -> Duration {
-        let shard = &self.shards[shard_of(key.0, self.shards.len())];
-        let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-        shard.find(key.0).map_or(Duration::ZERO, |meter| meter.wait(&self.pace, now))
+        self.look(key, |meter| meter.wait(&self.pace, now)).unwrap_or_default()
+    }
+
+    /// How many calls of cost 1 a caller has left.
+    pub(super) fn remaining(&self, key: MeterKey, now: Ticks) -> u64 {
+        let known = self.look(key, |meter| meter.remaining(&self.pace, now));
+        known.unwrap_or_else(|| self.pace.limit().burst())
     }
 
     /// How many callers have a place.
     pub fn len(&self) -> usize {
-        let used =
-            |shard: &RwLock<Shard>| shard.read().unwrap_or_else(PoisonError::into_inner).used;
-        self.shards.iter().map(used).sum()
+        self.shards.iter().map(|shard| read(shard).len()).sum()
     }
 
     /// Whether no caller has a place.
@@ -134,136 +184,86 @@ impl MeterMap {
     pub fn without_place(&self) -> u64 {
         self.without_place.load(Ordering::Relaxed)
     }
+
+    /// How many bytes the places take, free ones too: 16 for each, of which an eighth or more is
+    /// free. Those of callers whose meters are at hand for a connection are not in it; they are
+    /// about 100 bytes each, in the connection's account.
+    pub fn table_bytes(&self) -> usize {
+        self.shards.iter().map(|shard| read(shard).extent().0 * SLOT_BYTES).sum()
+    }
+
+    /// How many callers' meters are at hand.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.shards.iter().map(|shard| read(shard).extent().1).sum()
+    }
+
+    /// Asks a caller's meter, or the shared one. `None`: there is no place and nothing is shared.
+    fn with<T>(&self, key: MeterKey, now: Ticks, ask: impl Fn(&AtomicMeter) -> T) -> Option<T> {
+        self.look(key, &ask).or_else(|| self.with_place(key, now, |meter, _| ask(meter)))
+    }
+
+    /// Asks the meter of a caller that has a place.
+    fn look<T>(&self, key: MeterKey, ask: impl FnOnce(&AtomicMeter) -> T) -> Option<T> {
+        read(self.shard(key)).find(key.0).map(ask)
+    }
+
+    /// Asks after finding a place.
+    fn with_place<T>(
+        &self,
+        key: MeterKey,
+        now: Ticks,
+        ask: impl FnOnce(&AtomicMeter, Place) -> T,
+    ) -> Option<T> {
+        let mut shard = self.write(key);
+        if let Some(meter) = shard.find_or_insert(key.0, now) {
+            return Some(ask(meter, Place::Own));
+        }
+        drop(shard);
+        self.shared().map(|meter| ask(meter, Place::Shared))
+    }
+
+    fn shard(&self, key: MeterKey) -> &RwLock<Shard> {
+        // A power of two; the place within the shard is chosen by the high bits.
+        let at = key.0 & (self.shards.len() as u64 - 1);
+        &self.shards[usize::try_from(at).expect("less than the number of shards")]
+    }
+
+    fn write(&self, key: MeterKey) -> RwLockWriteGuard<'_, Shard> {
+        self.shard(key).write().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-fn shard_of(key: u64, shards: usize) -> usize {
-    // A power of two; the place within the shard is chosen by the high bits.
-    usize::try_from(key & (shards as u64 - 1)).expect("less than the number of shards")
+fn read(shard: &RwLock<Shard>) -> RwLockReadGuard<'_, Shard> {
+    shard.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A table with open addressing; what is not where it belongs is in the places after.
+/// From which bucket something was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Own,
+    Shared,
+}
+
+/// A caller's meter, at hand.
 #[derive(Debug)]
-struct Shard {
-    slots: Box<[Slot]>,
-    used: usize,
-    most: usize,
-    /// Where the search for someone who may leave goes on.
-    hand: usize,
+pub(super) struct Hold {
+    map: Arc<MeterMap>,
+    key: MeterKey,
+    meter: Arc<AtomicMeter>,
 }
 
-#[derive(Debug, Default)]
-struct Slot {
-    key: u64,
-    meter: AtomicMeter,
-}
-
-impl Shard {
-    /// How many places are looked at for someone who may leave.
-    const LOOKED_AT: usize = 64;
-
-    fn new(most: usize) -> Self {
-        Self { slots: Box::default(), used: 0, most, hand: 0 }
-    }
-
-    fn find(&self, key: u64) -> Option<&AtomicMeter> {
-        let at = self.locate(key).ok()?;
-        Some(&self.slots[at].meter)
-    }
-
-    /// The slot of the key, or else the free one that it would get.
-    fn locate(&self, key: u64) -> Result<usize, usize> {
-        if self.slots.is_empty() {
-            return Err(0);
-        }
-        let mut at = home(key, self.slots.len());
-        // There is always a free slot.
-        loop {
-            match self.slots[at].key {
-                found if found == key => return Ok(at),
-                0 => return Err(at),
-                _ => at = next(at, self.slots.len()),
-            }
-        }
-    }
-
-    fn find_or_insert(&mut self, key: u64, pace: &Pace, now: Duration) -> Option<&AtomicMeter> {
-        if self.locate(key).is_err() {
-            if self.used == self.most && !self.evict(pace, now) {
-                return None;
-            }
-            if self.used >= room(self.slots.len()) {
-                self.grow();
-            }
-            let Err(free) = self.locate(key) else { return None };
-            self.slots[free] = Slot { key, meter: AtomicMeter::new() };
-            self.used += 1;
-        }
-        self.find(key)
-    }
-
-    /// Lets someone leave whose bucket is full.
-    fn evict(&mut self, pace: &Pace, now: Duration) -> bool {
-        for _ in 0..Self::LOOKED_AT.min(self.slots.len()) {
-            let at = self.hand;
-            self.hand = next(at, self.slots.len());
-            let slot = &self.slots[at];
-            if slot.key != 0 && slot.meter.is_full(pace, now) {
-                self.remove(at);
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Frees a slot, and moves those back that stood after it only because it was taken.
-    fn remove(&mut self, mut free: usize) {
-        let slots = self.slots.len();
-        let mut at = free;
-        loop {
-            at = next(at, slots);
-            let key = self.slots[at].key;
-            if key == 0 {
-                break;
-            }
-            // How far it stands from where it belongs, and how far the free slot is from there.
-            let apart = |to: usize, from: usize| (to + slots - from) % slots;
-            let home = home(key, slots);
-            if apart(free, home) < apart(at, home) {
-                self.slots[free] = std::mem::take(&mut self.slots[at]);
-                free = at;
-            }
-        }
-        self.slots[free] = Slot::default();
-        self.used -= 1;
-    }
-
-    fn grow(&mut self) {
-        let most = self.most + self.most / 7 + 1;
-        let slots = (self.slots.len() * 2).clamp(16.min(most), most);
-        let new = (0..slots).map(|_| Slot::default()).collect();
-        for slot in std::mem::replace(&mut self.slots, new) {
-            if slot.key != 0
-                && let Err(free) = self.locate(slot.key)
-            {
-                self.slots[free] = slot;
-            }
-        }
-        self.hand = 0;
+impl Hold {
+    #[inline]
+    pub(super) fn meter(&self) -> &AtomicMeter {
+        &self.meter
     }
 }
 
-/// How many slots of a table may be taken: seven of eight, and never all.
-fn room(slots: usize) -> usize {
-    slots - slots.div_ceil(8)
-}
-
-fn home(key: u64, slots: usize) -> usize {
-    let at = (u128::from(key) * slots as u128) >> 64;
-    usize::try_from(at).expect("less than the number of slots")
-}
-
-fn next(at: usize, slots: usize) -> usize {
-    if at + 1 == slots { 0 } else { at + 1 }
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.map.write(self.key).let_go(self.key.0);
+    }
 }
 
 #[cfg(test)]
@@ -346,13 +346,12 @@ mod tests {
 
     #[test]
     fn a_place_takes_sixteen_bytes() {
-        assert_eq!(size_of::<Slot>(), 16);
         let map = map(1, 1, 1_000);
         for caller in 0..1_000 {
             map.take(map.key(caller), SECOND, 1);
         }
-        let slots: usize = map.shards.iter().map(|s| s.read().expect("sound").slots.len()).sum();
-        assert!(slots <= 1_000 * 8 / 7 + 64, "{slots}");
+        let bytes = map.table_bytes();
+        assert!(bytes <= SLOT_BYTES * (1_000 * 8 / 7 + 64), "{bytes}");
     }
 
     #[test]
@@ -366,6 +365,79 @@ mod tests {
                         if map.take(map.key(call % 10), SECOND, 1).allowed {
                             passed.fetch_add(1, Ordering::Relaxed);
                         }
+                    }
+                });
+            }
+        });
+        assert_eq!(passed.into_inner(), 1_000);
+    }
+
+    #[test]
+    fn a_held_meter_is_the_one_that_is_found_and_comes_back_as_it_was() {
+        let map = Arc::new(map(1, 3, 8));
+        let key = map.key("alice");
+        let now = map.pace().at(SECOND);
+        assert!(map.take(key, SECOND, 1).allowed);
+        let [one, two] = [true, false].map(|sparing| map.hold(key, now, sparing).expect("a place"));
+        assert!(std::ptr::eq(one.meter(), two.meter()));
+        assert_eq!((map.len(), map.held()), (1, 1));
+        one.meter().try_take(map.pace(), now, 1).expect("the second");
+        assert_eq!(map.take(key, SECOND, 1).remaining, 0);
+        drop(one);
+        assert_eq!(map.held(), 1);
+        assert!(two.meter().try_take(map.pace(), now, 1).is_err());
+        drop(two);
+        assert_eq!((map.len(), map.held()), (1, 0));
+        assert!(!map.take(key, SECOND, 1).allowed);
+    }
+
+    #[test]
+    fn whose_meter_is_held_is_not_made_to_leave() {
+        let map = Arc::new(map(1, 1, 8));
+        let key = map.key("alice");
+        let hold = map.hold(key, map.pace().at(SECOND), true).expect("a place");
+        // Full again after a second, so that anybody else would have left.
+        for other in 0..1_000_u64 {
+            map.take(map.key(other), SECOND * 3 + SECOND * u32::try_from(other).expect("few"), 1);
+        }
+        assert!(map.len() <= 8);
+        let late = SECOND * 2_000;
+        assert!(map.take(key, late, 1).allowed);
+        assert!(hold.meter().try_take(map.pace(), map.pace().at(late), 1).is_err());
+    }
+
+    #[test]
+    fn no_more_than_half_of_the_places_are_held_for_later() {
+        let map = Arc::new(map(1, 1, 8));
+        let now = map.pace().at(SECOND);
+        let holds: Vec<_> = (0..8).filter_map(|n| map.hold(map.key(n), now, true)).collect();
+        assert_eq!(holds.len(), 4);
+        assert!((10..14).all(|n| map.take(map.key(n), SECOND, 1).allowed));
+        assert!(map.hold(map.key(20), now, false).is_none(), "all owe or are held");
+        assert!(!map.take(map.key(20), SECOND, 1).allowed);
+        drop(holds);
+        assert!(map.take(map.key(20), SECOND, 1).allowed);
+    }
+
+    #[test]
+    fn two_threads_get_no_more_than_one_while_meters_are_held_and_let_go() {
+        let map = Arc::new(map(1, 500, 4));
+        let passed = AtomicU64::new(0);
+        let now = map.pace().at(SECOND);
+        std::thread::scope(|scope| {
+            for held in [true, false] {
+                let (map, passed) = (&map, &passed);
+                scope.spawn(move || {
+                    for call in 0..4_000_u64 {
+                        let key = map.key(call % 2);
+                        let took = match held {
+                            true => {
+                                let hold = map.hold(key, now, false).expect("a place");
+                                hold.meter().try_take(map.pace(), now, 1).is_ok()
+                            }
+                            false => map.try_take(key, now, 1).is_ok(),
+                        };
+                        passed.fetch_add(u64::from(took), Ordering::Relaxed);
                     }
                 });
             }

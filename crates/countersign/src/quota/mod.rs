@@ -5,26 +5,43 @@
 //! than the burst allows is refused and moves nothing, so that calling in vain costs nobody
 //! anything.
 //!
+//! * [`Quota`] is what a gate asks: all limits of a call at once.
 //! * [`Limit`] says how much; [`Allowance`] what is left.
 //! * [`Meter`] is one caller's state, exact for any numbers, for one thread at a time.
 //! * [`AtomicMeter`] is the same in eight bytes for any number of threads.
 //! * [`MeterMap`] holds many callers' within a bound.
-//! * [`Quota`] is what a gate asks.
 //! * [`store`] has what several gates ask together.
 //!
 //! Times are lengths of time since a beginning of one's own, taken from a clock that does not
-//! step, as [`std::time::Instant`]. Where time goes backwards all the same, callers wait longer
-//! and never shorter.
+//! step, as [`SteadyClock`]. Where time goes backwards all the same, callers wait longer and
+//! never shorter.
 
+mod admit;
 mod atomic;
-mod callers;
+mod builder;
+mod fields;
 mod limit;
 mod map;
 mod meter;
+mod methods;
+mod rule;
+mod shard;
+mod steady;
 pub mod store;
+mod streams;
+mod subject;
+mod tenant;
 
+pub use admit::{Admission, Exceeded, QuotaCall};
 pub use atomic::{AtomicMeter, Pace, PaceError};
-pub use callers::Quota;
+pub use builder::{Quota, QuotaError};
 pub use limit::{InvalidLimit, Limit};
 pub use map::{MeterKey, MeterMap, WhenFull};
 pub use meter::{Allowance, Meter};
+pub use steady::SteadyClock;
+pub use tenant::{InvalidTenant, Tenant};
+
+pub(crate) use admit::ByteMeters;
+
+#[cfg(test)]
+mod tests;

@@ -16,14 +16,14 @@ use super::hash::{CannotTell, KeyHash, Peppers};
 use super::maintenance;
 use super::record::{KeyRecord, KeyState};
 use super::store::{KeyStore, KeyStoreError};
-use super::throttle::{Source, Throttle};
+use super::throttle::Throttle;
 use super::uses::Uses;
 use crate::authentication::{
     AuthenticationError, Authenticator, CallEvidence, Evidence, EvidenceKinds, Lease, Outcome,
     Reason,
 };
 use crate::clock::Clock;
-use crate::identity::Principal;
+use crate::identity::{Principal, Source};
 
 /// Proves callers by API keys that a store has the hashes of.
 ///
@@ -170,7 +170,7 @@ impl Shared {
     /// Before anything is looked up or hashed.
     fn hold_up(
         &self,
-        source: Source,
+        source: Option<Source>,
         id: &KeyId,
         now: SystemTime,
     ) -> Result<(), AuthenticationError> {
@@ -235,7 +235,7 @@ impl Shared {
         key: &PresentedKey<'_>,
         answer: &Answer,
         evidence: &Evidence<'_>,
-        source: Source,
+        source: Option<Source>,
         seen: Option<u64>,
     ) -> Outcome {
         let now = self.clock.now();

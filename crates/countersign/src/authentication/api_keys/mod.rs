@@ -61,4 +61,3 @@ pub use record::{InvalidRecord, KeyRecord, KeyState, Revocation};
 pub use sqlite::SqliteKeys;
 pub use store::{KeyChange, KeyChanges, KeyStore, KeyStoreError, KeyStoreErrorKind, KeyUse};
 pub use throttle::FailureLimit;
-pub(super) use throttle::Source;

@@ -1,11 +1,10 @@
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use quick_cache::sync::Cache;
 
 use super::format::KeyId;
-use crate::identity::PeerAddress;
+use crate::identity::Source;
 
 /// How many failures are looked at before the rest is refused unseen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,35 +18,13 @@ pub struct FailureLimit {
 /// Counts failures for each source and each key, in bounded memory.
 ///
 /// A source that has proved a key lately is not held up for that key: neither strangers who know
-/// its ID nor those behind the same proxy can lock its owner out.
+/// its ID nor those behind the same proxy can lock its owner out. For a source that is not told,
+/// which may be everybody, nothing is counted.
 #[derive(Debug)]
 pub(super) struct Throttle {
     per_source: Option<Counted<Source>>,
     per_id: Option<Counted<KeyId>>,
     proved: Cache<(KeyId, Source), SystemTime>,
-}
-
-/// Where failures come from. An IPv6 customer has a whole /64 to call from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(in crate::authentication) enum Source {
-    Ip(IpAddr),
-    User(Option<u32>),
-    /// Not told, so nothing is counted for it: it may be everybody.
-    Unknown,
-}
-
-impl Source {
-    pub(in crate::authentication) fn of(address: &PeerAddress) -> Self {
-        match (address, address.ip().map(|ip| ip.to_canonical())) {
-            (_, Some(IpAddr::V6(ip))) => {
-                let network = ip.to_bits() >> 64 << 64;
-                Self::Ip(Ipv6Addr::from_bits(network).into())
-            }
-            (_, Some(ip)) => Self::Ip(ip),
-            (PeerAddress::Unix(peer), None) => Self::User(peer.uid),
-            (_, None) => Self::Unknown,
-        }
-    }
 }
 
 /// How many sources, and how many keys, failures are remembered for.
@@ -66,17 +43,22 @@ impl Throttle {
     }
 
     /// How long to wait before a key is looked at again; `None`: it may be looked at now.
-    pub(super) fn wait(&self, source: Source, id: &KeyId, now: SystemTime) -> Option<Duration> {
-        let of_source = self.counted(source).and_then(|all| all.wait(&source, now));
+    pub(super) fn wait(
+        &self,
+        source: Option<Source>,
+        id: &KeyId,
+        now: SystemTime,
+    ) -> Option<Duration> {
+        let of_source = self.counted(source).and_then(|(all, source)| all.wait(&source, now));
         let of_id = self.per_id.as_ref().and_then(|all| all.wait(id, now));
         let longest = of_source.max(of_id)?;
-        let proved = self.proved.get(&(*id, source));
+        let proved = source.and_then(|source| self.proved.get(&(*id, source)));
         let lately = |at: SystemTime| now.duration_since(at).is_ok_and(|ago| ago < PROVED_FOR);
         if proved.is_some_and(lately) { None } else { Some(longest) }
     }
 
-    pub(super) fn failed(&self, source: Source, id: &KeyId, now: SystemTime) {
-        if let Some(all) = self.counted(source) {
+    pub(super) fn failed(&self, source: Option<Source>, id: &KeyId, now: SystemTime) {
+        if let Some((all, source)) = self.counted(source) {
             all.count(&source, now);
         }
         if let Some(all) = &self.per_id {
@@ -84,14 +66,14 @@ impl Throttle {
         }
     }
 
-    pub(super) fn succeeded(&self, source: Source, id: &KeyId, now: SystemTime) {
-        if source != Source::Unknown {
+    pub(super) fn succeeded(&self, source: Option<Source>, id: &KeyId, now: SystemTime) {
+        if let Some(source) = source {
             self.proved.insert((*id, source), now);
         }
     }
 
-    fn counted(&self, source: Source) -> Option<&Counted<Source>> {
-        self.per_source.as_ref().filter(|_| source != Source::Unknown)
+    fn counted(&self, source: Option<Source>) -> Option<(&Counted<Source>, Source)> {
+        self.per_source.as_ref().zip(source)
     }
 }
 
@@ -144,9 +126,8 @@ mod tests {
 
     const LIMIT: FailureLimit = FailureLimit { failures: 3, window: Duration::from_secs(60) };
 
-    fn source(ip: &str) -> Source {
-        let ip: IpAddr = ip.parse().expect("an address");
-        Source::of(&PeerAddress::Tcp((ip, 1).into()))
+    fn source(ip: &str) -> Option<Source> {
+        Some(Source::of_ip(ip.parse().expect("an address")))
     }
 
     fn id(text: &str) -> KeyId {
@@ -200,21 +181,12 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_one_customer_are_one_source() {
-        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:1"));
-        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
-        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
-        assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
-        assert_eq!(Source::of(&PeerAddress::Unknown), Source::Unknown);
-    }
-
-    #[test]
     fn nothing_is_counted_for_a_source_that_may_be_everybody() {
         let throttle = Throttle::new(Some(LIMIT), None);
         for _ in 0..10 {
-            throttle.failed(Source::Unknown, &id("aaaaaaaaaa"), at(0));
+            throttle.failed(None, &id("aaaaaaaaaa"), at(0));
         }
-        assert_eq!(throttle.wait(Source::Unknown, &id("aaaaaaaaaa"), at(0)), None);
+        assert_eq!(throttle.wait(None, &id("aaaaaaaaaa"), at(0)), None);
     }
 
     #[test]
@@ -232,7 +204,7 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let throttle = Throttle::new(Some(LIMIT), Some(LIMIT));
         for number in 0..100_000_u32 {
-            let source = Source::Ip(std::net::Ipv4Addr::from_bits(number).into());
+            let source = Some(Source::Ip(std::net::Ipv4Addr::from_bits(number).into()));
             let id = id(&format!("{number:010}"));
             throttle.failed(source, &id, at(0));
             throttle.succeeded(source, &id, at(0));

@@ -12,7 +12,7 @@ use super::answer::{Expected, Verdict};
 use super::cache::{Answers, Asked, Entry, Key, key_of};
 use super::endpoint::{Endpoint, Trouble};
 use super::health::{Change, Health, Sign, luck};
-use crate::authentication::api_keys::Source;
+use crate::identity::Source;
 use crate::secret::Secret;
 
 /// What an authenticator and its tasks share.
@@ -35,13 +35,13 @@ pub(super) struct Shared {
 struct Flights {
     by_token: HashMap<Key, Flight>,
     /// How many of them each source began; one without any is not in it.
-    by_source: HashMap<Source, usize>,
+    by_source: HashMap<Option<Source>, usize>,
     started: u64,
 }
 
 struct Flight {
     number: u64,
-    source: Source,
+    source: Option<Source>,
     entry: watch::Receiver<Option<Entry>>,
 }
 
@@ -54,13 +54,18 @@ const MAX_FLIGHTS: usize = 1024;
 
 impl Flights {
     /// Whether one more of a source may begin. One that is not told may be everybody.
-    fn have_room(&self, source: Source, per_source: usize) -> bool {
+    fn have_room(&self, source: Option<Source>, per_source: usize) -> bool {
         let its = self.by_source.get(&source).copied().unwrap_or_default();
-        self.by_token.len() < MAX_FLIGHTS && (source == Source::Unknown || its < per_source)
+        self.by_token.len() < MAX_FLIGHTS && (source.is_none() || its < per_source)
     }
 
     /// A question that is not on the list yet; its number.
-    fn begin(&mut self, key: Key, source: Source, entry: watch::Receiver<Option<Entry>>) -> u64 {
+    fn begin(
+        &mut self,
+        key: Key,
+        source: Option<Source>,
+        entry: watch::Receiver<Option<Entry>>,
+    ) -> u64 {
         self.started += 1;
         let number = self.started;
         self.by_token.insert(key, Flight { number, source, entry });
@@ -115,7 +120,7 @@ impl Shared {
     }
 
     /// What is known of a token, or the endpoint says. Dropping it does not stop the question.
-    pub(super) async fn ask(self: &Arc<Self>, token: &str, source: Source) -> Entry {
+    pub(super) async fn ask(self: &Arc<Self>, token: &str, source: Option<Source>) -> Entry {
         match self.join(token, source) {
             Ok(mut entry) => match entry.wait_for(Option::is_some).await {
                 Ok(known) => known.clone().unwrap_or_else(|| self.trouble(Trouble::CutOff)),
@@ -130,7 +135,7 @@ impl Shared {
     fn join(
         self: &Arc<Self>,
         token: &str,
-        source: Source,
+        source: Option<Source>,
     ) -> Result<watch::Receiver<Option<Entry>>, Entry> {
         let key = key_of(token);
         let mut flights = self.flights();

@@ -20,11 +20,11 @@ use async_trait::async_trait;
 use self::answer::Verdict;
 use self::cache::Entry;
 use self::flights::Shared;
-use super::api_keys::Source;
 use super::jwt::dpop::DpopVerifier;
 use super::{
     AuthenticationError, Authenticator, CallEvidence, Evidence, EvidenceKinds, Outcome, Reason,
 };
+use crate::identity::Source;
 
 /// Proves callers by tokens that their issuer vouches for when it is asked (RFC 7662).
 ///

@@ -3,9 +3,11 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::metering::Flow;
 use super::watch::Watch;
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -22,22 +24,24 @@ pin_project! {
         #[pin]
         body: Option<B>,
         watch: Option<Watch>,
+        // Given back with the last frame, and with the body where that never comes.
+        flow: Option<Box<Flow>>,
         is_response: bool,
     }
 }
 
 impl<B> GateBody<B> {
-    pub(super) fn request(body: B, watch: Option<Watch>) -> Self {
-        Self { body: Some(body), watch, is_response: false }
+    pub(super) fn request(body: B, watch: Option<Watch>, flow: Option<Box<Flow>>) -> Self {
+        Self { body: Some(body), watch, flow, is_response: false }
     }
 
-    pub(super) fn response(body: B, watch: Option<Watch>) -> Self {
-        Self { body: Some(body), watch, is_response: true }
+    pub(super) fn response(body: B, watch: Option<Watch>, flow: Option<Box<Flow>>) -> Self {
+        Self { body: Some(body), watch, flow, is_response: true }
     }
 
     /// A refusal's.
     pub(super) fn empty() -> Self {
-        Self { body: None, watch: None, is_response: true }
+        Self { body: None, watch: None, flow: None, is_response: true }
     }
 }
 
@@ -56,22 +60,22 @@ where
         let mut this = self.project();
         let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         let Some(watch) = this.watch else {
-            return body.poll_frame(cx).map_err(Into::into);
+            let frame = body.poll_frame(cx).map_err(Into::into);
+            count(this.flow, &frame);
+            return frame;
         };
         // Before the body: one that always has something to say ends too.
         let mut over = watch.poll(cx, false);
         if over.is_pending() {
             match body.poll_frame(cx) {
                 Poll::Pending => over = watch.poll(cx, true),
-                Poll::Ready(Some(Ok(frame))) => {
-                    if frame.is_trailers() {
+                Poll::Ready(frame) => {
+                    if !frame.as_ref().is_some_and(|it| it.as_ref().is_ok_and(Frame::is_data)) {
                         *this.watch = None;
                     }
-                    return Poll::Ready(Some(Ok(frame)));
-                }
-                Poll::Ready(ended) => {
-                    *this.watch = None;
-                    return Poll::Ready(ended.map(|frame| frame.map_err(Into::into)));
+                    let frame = Poll::Ready(frame).map_err(Into::into);
+                    count(this.flow, &frame);
+                    return frame;
                 }
             }
         }
@@ -84,6 +88,7 @@ where
         // What the handler would still have said or read is dropped, and so noticed by it.
         this.body.set(None);
         *this.watch = None;
+        *this.flow = None;
         Poll::Ready(Some(end))
     }
 
@@ -98,6 +103,18 @@ where
             Some(body) => body.size_hint(),
             None => SizeHint::with_exact(0),
         }
+    }
+}
+
+/// Counts what flows by. After the last frame there is nothing to count.
+fn count<D: Buf, E>(flow: &mut Option<Box<Flow>>, frame: &Poll<Option<Result<Frame<D>, E>>>) {
+    let Some(it) = flow else { return };
+    match frame {
+        Poll::Pending => {}
+        Poll::Ready(Some(Ok(frame))) if frame.is_data() => {
+            it.charge(frame.data_ref().map_or(0, Buf::remaining));
+        }
+        Poll::Ready(_) => *flow = None,
     }
 }
 

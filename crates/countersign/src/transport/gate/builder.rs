@@ -177,12 +177,14 @@ impl GateBuilder {
         self
     }
 
-    /// How often callers may call. Default: as often as they like.
+    /// How much callers may ask for. Default: as much as they like.
     ///
-    /// Each call of a proven caller counts, allowed or denied; those of public methods, of whom
-    /// nobody is proven, do not. Who calls too often is told `RESOURCE_EXHAUSTED`, reason
-    /// `RATE_LIMITED`, with `RetryInfo` where waiting helps. A quota may be given to several
-    /// gates, which then share it.
+    /// Each call of a proven caller counts, allowed or denied; where nobody is proven, as on
+    /// public methods, only limits [by address](Quota::per_address) and
+    /// [by method](Quota::per_method) do. A call too many is told `RESOURCE_EXHAUSTED`, reason
+    /// `RATE_LIMITED`, with `RetryInfo` where waiting helps, a `QuotaFailure` that names the
+    /// limit, and the `ratelimit` fields. A quota may be given to several gates, which then share
+    /// it.
     pub fn quota(mut self, quota: Quota) -> Self {
         self.quota = Some(quota);
         self

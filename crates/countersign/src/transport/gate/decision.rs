@@ -18,6 +18,7 @@ use crate::authentication::{
 };
 use crate::authorization::{Access, Rule};
 use crate::identity::{MethodPath, PeerIdentity, Principal};
+use crate::quota::Exceeded;
 
 /// One call, as far as the gate looks at it.
 #[derive(Clone, Copy)]
@@ -40,6 +41,8 @@ pub(super) struct Refusal {
     pub(super) scopes: Vec<String>,
     pub(super) nonce: Option<String>,
     pub(super) retry_after: Option<Duration>,
+    /// The limit that refuses it.
+    pub(super) exceeded: Option<Box<Exceeded>>,
 }
 
 /// What becomes of a call.
@@ -239,6 +242,7 @@ impl Refusal {
             scopes: Vec::new(),
             nonce: None,
             retry_after: None,
+            exceeded: None,
         }
     }
 

@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 use super::challenge::Challenge;
 use super::decision::Refusal;
 use super::details::{ID_LENGTH, Template};
+use super::metering::tell_limit;
 use crate::authentication::Reason;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -145,6 +146,9 @@ impl Denials {
             *response.status_mut() = http_status(face.code);
         }
         self.challenge.add(refusal.reason, &refusal.scopes, &mut headers);
+        if let Some(exceeded) = &refusal.exceeded {
+            tell_limit(exceeded, &mut headers);
+        }
         if let Some(nonce) = refusal.nonce.as_deref().and_then(|text| text.parse().ok()) {
             headers.insert(DPOP_NONCE, nonce);
         }
@@ -183,7 +187,8 @@ impl Denials {
         let face = self.face(refusal.reason);
         headers.insert(Status::GRPC_STATUS, face.status.clone());
         headers.insert(Status::GRPC_MESSAGE, face.message.clone());
-        let details = face.details.fill(&decision.0, retry_after(refusal, decision));
+        let retry = retry_after(refusal, decision);
+        let details = face.details.fill(&decision.0, retry, refusal.exceeded.as_deref());
         headers.insert(Status::GRPC_STATUS_DETAILS, details);
     }
 

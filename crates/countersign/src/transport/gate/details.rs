@@ -1,5 +1,5 @@
 //! `grpc-status-details-bin`, written without going through messages: a `google.rpc.Status` with
-//! `ErrorInfo` and `RetryInfo`. Refusals are what strangers can have as many of as they like.
+//! `ErrorInfo`, `RetryInfo` and `QuotaFailure`. Refusals are what strangers can have as many of as they like.
 
 use std::time::Duration;
 
@@ -7,6 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use http::HeaderValue;
+
+use crate::quota::Exceeded;
 
 /// `ErrorInfo.domain` of everything that the gate says.
 pub(super) const DOMAIN: &str = "countersign";
@@ -43,13 +45,24 @@ impl Template {
     }
 
     /// The header's value for one decision.
-    pub(super) fn fill(&self, id: &[u8; ID_LENGTH], retry: Option<Duration>) -> HeaderValue {
-        let text = match retry {
-            None => self.patched(id),
-            Some(retry) => {
+    pub(super) fn fill(
+        &self,
+        id: &[u8; ID_LENGTH],
+        retry: Option<Duration>,
+        exceeded: Option<&Exceeded>,
+    ) -> HeaderValue {
+        let text = match (retry, exceeded) {
+            (None, None) => self.patched(id),
+            (retry, exceeded) => {
                 let mut raw = self.raw.clone();
                 raw[self.at..].copy_from_slice(id);
-                any(&mut raw, "type.googleapis.com/google.rpc.RetryInfo", &retry_info(retry));
+                if let Some(retry) = retry {
+                    any(&mut raw, "type.googleapis.com/google.rpc.RetryInfo", &retry_info(retry));
+                }
+                if let Some(exceeded) = exceeded {
+                    let failure = quota_failure(exceeded);
+                    any(&mut raw, "type.googleapis.com/google.rpc.QuotaFailure", &failure);
+                }
                 STANDARD_NO_PAD.encode(&raw).into_bytes()
             }
         };
@@ -83,6 +96,16 @@ fn retry_info(delay: Duration) -> Vec<u8> {
     let mut info = Vec::new();
     field(&mut info, 1, &duration);
     info
+}
+
+/// One violation: the limit's name as its subject, and a sentence.
+fn quota_failure(exceeded: &Exceeded) -> Vec<u8> {
+    let mut violation = Vec::new();
+    text(&mut violation, 1, exceeded.limit());
+    text(&mut violation, 2, &exceeded.to_string());
+    let mut failure = Vec::new();
+    field(&mut failure, 1, &violation);
+    failure
 }
 
 /// `Status.details`, one more.
@@ -128,7 +151,7 @@ mod tests {
             for retry in [None, Some(Duration::from_millis(4_321)), Some(Duration::ZERO)] {
                 let mut headers = HeaderMap::new();
                 headers.insert("grpc-status", HeaderValue::from_static("16"));
-                let value = template.fill(b"0123456789abcdef", retry);
+                let value = template.fill(b"0123456789abcdef", retry, None);
                 headers.insert("grpc-status-details-bin", value);
                 let status = Status::from_header_map(&headers).expect("a status");
                 assert_eq!(status.code(), Code::Unauthenticated);

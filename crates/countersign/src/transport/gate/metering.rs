@@ -1,31 +1,91 @@
-//! Who calls too often.
+//! Who calls too often, or too much.
 
-use std::time::Duration;
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderValue};
 
 use super::decision::{Call, Decision, Refusal};
 use super::layer::Inner;
 use crate::authentication::{Authenticated, AuthenticationError, CallEvidence, Evidence, Reason};
+use crate::identity::MethodPath;
+use crate::quota::{Admission, ByteMeters, Exceeded, QuotaCall};
+
+/// What of a quota goes along with a call that was let pass. Most calls have nothing of it.
+pub(super) struct Flow {
+    /// Held by the response: when that is over, so is the call.
+    _admission: Option<Admission>,
+    bytes: Option<ByteMeters>,
+    /// `ratelimit-policy` and `ratelimit`.
+    fields: Option<(String, String)>,
+}
+
+impl Flow {
+    /// What the request's body needs of it.
+    pub(super) fn of_request(&self) -> Option<Box<Self>> {
+        let bytes = self.bytes.clone()?;
+        Some(Box::new(Self { _admission: None, bytes: Some(bytes), fields: None }))
+    }
+
+    /// So many bytes of a body flowed.
+    pub(super) fn charge(&self, bytes: usize) {
+        if let Some(meters) = &self.bytes {
+            meters.charge(bytes as u64);
+        }
+    }
+
+    /// Says how much is left, on the response's headers.
+    pub(super) fn announce(&mut self, headers: &mut HeaderMap) {
+        if let Some((policy, available)) = self.fields.take() {
+            append(headers, POLICY, &policy);
+            append(headers, AVAILABLE, &available);
+        }
+    }
+}
 
 impl Inner {
-    /// Counts a call for the caller whom it proved, and refuses it where that is one too many.
+    /// Counts a call, by the caller whom it proved or else by its address, and refuses it where
+    /// that is one too many.
     #[inline]
-    pub(super) fn metered(&self, decision: Decision) -> Decision {
-        let Some(quota) = &self.quota else { return decision };
+    pub(super) fn metered(
+        &self,
+        call: Call<'_>,
+        decision: Decision,
+    ) -> (Decision, Option<Box<Flow>>) {
+        let Some(quota) = &self.quota else { return (decision, None) };
         let (caller, rule) = match &decision {
             Decision::Pass(context, _) => {
                 let known = context.caller().filter(|caller| !caller.is_anonymous());
                 (known.map(Authenticated::principal), Some(context.rule()))
             }
+            // It was not looked at, and is counted where it is.
+            Decision::Refused(refusal) if refusal.reason == Reason::RateLimited => {
+                return (decision, None);
+            }
             Decision::Refused(refusal) => (refusal.caller.as_ref(), refusal.rule.as_deref()),
-            Decision::NotCanonical => return decision,
+            Decision::NotCanonical => return (decision, None),
         };
-        match caller.map(|caller| (caller, quota.take(caller))) {
-            None | Some((_, Ok(()))) => decision,
-            Some((caller, Err(retry_after))) => Decision::Refused(Box::new(Refusal {
-                caller: Some(caller.clone()),
-                rule: rule.map(Into::into),
-                ..too_many("the caller's quota is used up", retry_after)
-            })),
+        let asked = match caller {
+            Some(caller) => QuotaCall::by(caller),
+            None => QuotaCall::from(call.peer.address()),
+        };
+        // It was parsed before, where the call is not one that the connection remembers.
+        let path = quota.knows_methods().then(|| MethodPath::parse(call.uri.path()).ok());
+        let asked = path.flatten().map_or(asked, |path| asked.to(path));
+        match quota.admit(asked) {
+            Ok(admission) => {
+                let fields = quota.announce(asked);
+                if fields.is_none() && admission.is_over() {
+                    return (decision, None);
+                }
+                let bytes = admission.bytes().cloned();
+                let flow = Flow { _admission: Some(admission), bytes, fields };
+                (decision, Some(Box::new(flow)))
+            }
+            Err(exceeded) => {
+                let (caller, rule) = (caller.cloned(), rule.map(Into::into));
+                let refusal = Refusal { caller, rule, ..too_many(exceeded) };
+                (Decision::Refused(Box::new(refusal)), None)
+            }
         }
     }
 
@@ -35,8 +95,9 @@ impl Inner {
         if matches!(evidence.call(), CallEvidence::None) {
             return None;
         }
-        let wait = quota.wait(call.peer.address())?;
-        Some(Box::new(too_many("too many bad credentials came from the address", Some(wait))))
+        let exceeded = quota.held_up(call.peer.address())?;
+        let detail = Cow::Borrowed("too many bad credentials came from the address");
+        Some(Box::new(Refusal { detail, ..too_many(exceeded) }))
     }
 
     /// Counts a bad credential. Where nobody could tell, nobody is to blame.
@@ -48,6 +109,29 @@ impl Inner {
     }
 }
 
-fn too_many(detail: &'static str, retry_after: Option<Duration>) -> Refusal {
-    Refusal { retry_after, ..Refusal::new(Reason::RateLimited, detail) }
+fn too_many(exceeded: Exceeded) -> Refusal {
+    Refusal {
+        retry_after: exceeded.retry_after(),
+        exceeded: Some(Box::new(exceeded.clone())),
+        ..Refusal::new(Reason::RateLimited, exceeded.to_string())
+    }
+}
+
+/// Says which limit refused, on a refusal's headers.
+pub(super) fn tell_limit(exceeded: &Exceeded, headers: &mut HeaderMap) {
+    let (policy, available) = exceeded.fields();
+    if let Some(policy) = policy {
+        append(headers, POLICY, &policy);
+    }
+    append(headers, AVAILABLE, &available);
+}
+
+const POLICY: &str = "ratelimit-policy";
+const AVAILABLE: &str = "ratelimit";
+
+/// Lists may come in several fields; a handler may have limits of its own.
+fn append(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.append(name, value);
+    }
 }

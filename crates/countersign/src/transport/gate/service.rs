@@ -13,6 +13,7 @@ use super::context::AuthContext;
 use super::decision::{Call, Decision};
 use super::denial;
 use super::layer::Inner;
+use super::metering::Flow;
 use super::watch::Watch;
 use crate::authentication::Carried;
 use crate::identity::PeerIdentity;
@@ -66,14 +67,19 @@ where
             },
             memory: info.map(ConnectionInfo::memory),
         };
-        let state = match self.gate.decide_now(call).map(|decision| self.gate.metered(decision)) {
-            Some(Decision::Pass(context, carried)) => {
+        let decided = self.gate.decide_now(call).map(|it| self.gate.metered(call, it));
+        let state = match decided {
+            Some((Decision::Pass(context, carried), flow)) => {
                 let watch = Watch::start(&self.gate, call, &context);
-                let pass = Pass { context, carried, watch };
+                let pass = Pass { context, carried, watch, flow };
                 pass.enter(&self.gate, &mut self.inner, request)
             }
-            Some(Decision::Refused(refusal)) => State::refused(self.gate.refuse(call, &refusal)),
-            Some(Decision::NotCanonical) => State::refused(denial::not_canonical(call.headers)),
+            Some((Decision::Refused(refusal), _)) => {
+                State::refused(self.gate.refuse(call, &refusal))
+            }
+            Some((Decision::NotCanonical, _)) => {
+                State::refused(denial::not_canonical(call.headers))
+            }
             None => {
                 // The clone that was polled ready is the one to call.
                 let clone = self.inner.clone();
@@ -90,6 +96,7 @@ struct Pass {
     context: AuthContext,
     carried: Carried,
     watch: Option<(Watch, Watch)>,
+    flow: Option<Box<Flow>>,
 }
 
 impl Pass {
@@ -105,9 +112,10 @@ impl Pass {
         S: Service<Request<GateBody<ReqBody>>>,
     {
         let (from_caller, to_caller) = self.watch.unzip();
-        let mut request = request.map(|body| GateBody::request(body, from_caller));
+        let of_request = self.flow.as_ref().and_then(|flow| flow.of_request());
+        let mut request = request.map(|body| GateBody::request(body, from_caller, of_request));
         gate.admit(&mut request, self.context, self.carried);
-        State::Inner { future: inner.call(request), watch: to_caller }
+        State::Inner { future: inner.call(request), watch: to_caller, flow: self.flow }
     }
 }
 
@@ -130,14 +138,14 @@ where
         peer: &peer,
         memory: info.as_ref().map(ConnectionInfo::memory),
     };
-    match gate.metered(gate.decide(call).await) {
-        Decision::Pass(context, carried) => {
+    match gate.metered(call, gate.decide(call).await) {
+        (Decision::Pass(context, carried), flow) => {
             let watch = Watch::start(&gate, call, &context);
-            let pass = Pass { context, carried, watch };
+            let pass = Pass { context, carried, watch, flow };
             pass.enter(&gate, &mut inner, Request::from_parts(parts, body))
         }
-        Decision::Refused(refusal) => State::refused(gate.refuse(call, &refusal)),
-        Decision::NotCanonical => State::refused(denial::not_canonical(call.headers)),
+        (Decision::Refused(refusal), _) => State::refused(gate.refuse(call, &refusal)),
+        (Decision::NotCanonical, _) => State::refused(denial::not_canonical(call.headers)),
     }
 }
 
@@ -152,7 +160,7 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<F> {
-        Inner { #[pin] future: F, watch: Option<Watch> },
+        Inner { #[pin] future: F, watch: Option<Watch>, flow: Option<Box<Flow>> },
         Deciding { future: Pin<Box<dyn Future<Output = State<F>> + Send>> },
         Refused { response: Option<Box<Response<()>>> },
     }
@@ -174,12 +182,15 @@ where
         loop {
             let mut this = self.as_mut().project();
             let next = match this.state.as_mut().project() {
-                StateProjection::Inner { future, watch } => {
+                StateProjection::Inner { future, watch, flow } => {
                     if let Poll::Ready(outcome) = future.poll(cx) {
-                        let watch = watch.take();
-                        return Poll::Ready(
-                            outcome.map(|it| it.map(|body| GateBody::response(body, watch))),
-                        );
+                        let (watch, mut flow) = (watch.take(), flow.take());
+                        return Poll::Ready(outcome.map(|mut response| {
+                            if let Some(flow) = &mut flow {
+                                flow.announce(response.headers_mut());
+                            }
+                            response.map(|body| GateBody::response(body, watch, flow))
+                        }));
                     }
                     // A handler that reads and reads, and has not answered yet.
                     let Some(watch) = watch else { return Poll::Pending };

@@ -1,13 +1,14 @@
 //! How many connections and handshakes there may be, in all and per address.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
 use crate::credentials::ServerLimits;
+use crate::identity::Source;
 
 /// Shared by a listener and all its connections.
 #[derive(Debug)]
@@ -40,22 +41,6 @@ struct Pending {
 struct PerAddress {
     open: usize,
     pending: BTreeSet<u64>,
-}
-
-/// One customer's address: IPv4, or the /64 of IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Source(IpAddr);
-
-impl Source {
-    pub(super) fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-            }
-            v4 => v4,
-        })
-    }
 }
 
 /// Which limit keeps a connection out.
@@ -115,7 +100,7 @@ impl Budget {
     /// oldest one, of its own address if that is the limit reached. A connection too many cuts
     /// the oldest on which no call was ever let through; if there is none, it is kept out.
     pub(super) fn admit(self: &Arc<Self>, source: Option<IpAddr>) -> Result<(Place, Turn), Full> {
-        let source = source.map(Source::of);
+        let source = source.map(Source::of_ip);
         let mut guard = self.state.lock().expect("never poisoned");
         let state = &mut *guard;
         let mine = source.and_then(|source| state.addresses.get(&source));

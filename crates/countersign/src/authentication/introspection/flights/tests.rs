@@ -99,14 +99,14 @@ async fn a_source_that_is_not_told_has_the_room_of_all() {
 #[test]
 fn what_is_counted_is_what_is_under_way() {
     let mut flights = Flights::default();
-    let source = Source::of(&PeerAddress::Tcp(([192, 0, 2, 1], 1).into()));
+    let source = Some(Source::of_ip([192, 0, 2, 1].into()));
     let (_known, entry) = watch::channel(None);
     let (first, second) = (key_of("first"), key_of("second"));
     let number = flights.begin(first, source, entry.clone());
     assert!(flights.have_room(source, 2));
     flights.begin(second, source, entry.clone());
     assert!(!flights.have_room(source, 2));
-    assert!(flights.have_room(Source::Unknown, 2));
+    assert!(flights.have_room(None, 2));
     flights.end(first, number);
     flights.end(first, number);
     assert!(flights.have_room(source, 2));

@@ -1,58 +1,14 @@
-//! Who calls too often, and what that costs whom.
-
-#[path = "support/reached.rs"]
-mod support;
-
-use std::time::Duration;
-
 use countersign::authorization::Policy;
-use countersign::quota::{Limit, Quota};
-use countersign::{Gate, GateBuilder, Rules, ServerCredentials, StaticTokens};
+use countersign::quota::Quota;
 use countersign_testkit::greeter::SAY_HELLO;
-use support::{
-    Answer, RawClient, Reached, Served, collect_logs, decision_of, greeter, keep_logs_awake,
-    reason_of, serve,
-};
 use tonic::Code;
 use tonic_types::StatusExt;
-use tower_layer::Layer;
 
-const RESET: &str = "/countersign.demo.v1.Greeter/Reset";
-const OPEN: &str = "/countersign.demo.v1.Greeter/Open";
-const ALICE: (&str, &str) = ("authorization", "Bearer alice-has-a-long-token");
-const BOB: (&str, &str) = ("authorization", "Bearer bob-has-a-long-token-too");
-const BAD: (&str, &str) = ("authorization", "Bearer nobody-has-this-long-token");
-
-fn builder() -> GateBuilder {
-    keep_logs_awake();
-    let tokens = StaticTokens::new()
-        .with_token("alice", "alice-has-a-long-token".to_owned())
-        .with_token("bob", "bob-has-a-long-token-too".to_owned());
-    let rules = Rules::new().authenticated(SAY_HELLO).public(OPEN);
-    Gate::builder().authenticate(tokens).authorize(rules)
-}
-
-/// So many now, and hardly one more while a test runs.
-fn an_hour(times: u64) -> Limit {
-    Limit::new(times, Duration::from_secs(3600)).expect("a limit")
-}
-
-async fn behind(gate: GateBuilder) -> (Served, Reached) {
-    let reached = Reached::default();
-    let incoming = ServerCredentials::insecure().bind("127.0.0.1:0").await.expect("bound");
-    (serve(incoming, gate.build().expect("a gate").layer(greeter(&reached))), reached)
-}
-
-fn told(answer: &Answer) -> String {
-    let status = answer.grpc();
-    format!("{:?} {}", status.code(), reason_of(&status))
-}
-
-const PASSES: &str = "Ok ";
-const LIMITED: &str = "ResourceExhausted RATE_LIMITED";
-const DENIED: &str = "PermissionDenied POLICY_DENIED";
-const INVALID: &str = "Unauthenticated TOKEN_INVALID";
-const MISSING: &str = "Unauthenticated CREDENTIALS_MISSING";
+use super::support::{RawClient, collect_logs, decision_of};
+use super::{
+    ALICE, BAD, BOB, DENIED, INVALID, LIMITED, MISSING, OPEN, PASSES, RESET, an_hour, behind,
+    builder, told,
+};
 
 #[tokio::test]
 async fn a_caller_who_calls_too_often_is_refused_and_another_is_not() {
