@@ -17,7 +17,7 @@ fn every_attempt_comes_out_as_it_must() {
     assert_eq!(done.status.code(), Some(0), "{done:?}");
     let told: Value = serde_json::from_slice(&done.stdout).expect("one JSON object");
     let attempts = told["attempts"].as_array().expect("attempts");
-    assert_eq!(attempts.len(), 23);
+    assert_eq!(attempts.len(), 26);
     for attempt in attempts {
         assert_eq!(attempt["expected"], attempt["seen"], "{attempt}");
         assert_ne!(attempt["why"], "", "{attempt}");
@@ -25,14 +25,14 @@ fn every_attempt_comes_out_as_it_must() {
     assert_eq!(told["unexpected"], 0);
     let let_in =
         attempts.iter().filter(|it| it["seen"].as_str().is_some_and(|s| s.starts_with("OK")));
-    assert_eq!(let_in.count(), 6, "three tokens or keys, one bound token, a certificate, health");
+    assert_eq!(let_in.count(), 7, "four tokens or keys, one bound token, a certificate, health");
 }
 
 #[test]
 fn people_get_a_table_without_colour_codes_where_there_is_no_terminal() {
     let done = demo().output().expect("the program starts");
     let table = String::from_utf8(done.stdout).expect("text");
-    assert!(table.contains("23 of 23 attempts came out as they must."), "{table}");
+    assert!(table.contains("26 of 26 attempts came out as they must."), "{table}");
     assert!(!table.contains('\u{1b}'), "{table}");
     for secret in ["demo-token-alice", "cs_live_", "eyJ"] {
         assert!(!table.contains(secret), "a credential is printed:\n{table}");

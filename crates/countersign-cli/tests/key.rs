@@ -1,30 +1,28 @@
 //! `countersign key`, the real program: what it writes, prints and returns.
 
+mod support;
+
 use std::fs;
-use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::ops::Deref;
 
 use serde_json::Value;
-use tempfile::TempDir;
+
+use support::Run;
 
 const STORE: &str = ".countersign/keys.json";
 
-/// A directory to run the program in.
-struct Place(TempDir);
+/// A directory to run `countersign key` in.
+struct Place(support::Place);
 
-/// What a run left.
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
+impl Deref for Place {
+    type Target = support::Place;
+
+    fn deref(&self) -> &support::Place {
+        &self.0
+    }
 }
 
 impl Run {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).expect("one JSON object and nothing else")
-    }
-
     fn everything(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
@@ -32,39 +30,16 @@ impl Run {
 
 impl Place {
     fn new() -> Self {
-        Self(tempfile::tempdir().expect("a temporary directory"))
+        Self(support::Place::new())
     }
 
     fn run(&self, args: &[&str]) -> Run {
-        self.run_with(args, "")
-    }
-
-    /// A run with something on standard input.
-    fn run_with(&self, args: &[&str], input: &str) -> Run {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
-            .arg("key")
-            .args(args)
-            .current_dir(self.0.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        // Who does not read it has closed it.
-        let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
-        let Output { status, stdout, stderr } = child.wait_with_output().expect("it ends");
-        Run {
-            code: status.code().expect("the program is not killed"),
-            stdout: String::from_utf8(stdout).expect("text"),
-            stderr: String::from_utf8(stderr).expect("text"),
-        }
+        self.0.run(&[&["key"], args].concat())
     }
 
     /// A run that must succeed.
     fn ok(&self, args: &[&str]) -> Run {
-        let run = self.run(args);
-        assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
-        run
+        self.0.ok(&[&["key"], args].concat())
     }
 
     fn json(&self, args: &[&str]) -> Value {
@@ -79,22 +54,8 @@ impl Place {
     }
 
     fn verify(&self, key: &str) -> Run {
-        self.run_with(&["verify"], key)
+        self.feed(&["key", "verify"], key.as_bytes())
     }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).expect("the file is there")
-    }
-}
-
-#[cfg(unix)]
-fn mode(path: &std::path::Path) -> u32 {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::metadata(path).expect("the file is there").permissions().mode() & 0o777
 }
 
 #[test]
@@ -126,9 +87,9 @@ fn what_is_written_only_the_owner_can_read() {
     let place = Place::new();
     let run = place.ok(&["create", "--owner", "ci", "--scope", "a", "--out", "key.txt"]);
     assert_eq!(run.stdout, "key.txt\n");
-    assert_eq!(mode(&place.path("key.txt")), 0o600);
-    assert_eq!(mode(&place.path(STORE)), 0o600);
-    assert_eq!(mode(&place.path(".countersign")), 0o700);
+    assert_eq!(support::mode(&place.path("key.txt")), 0o600);
+    assert_eq!(support::mode(&place.path(STORE)), 0o600);
+    assert_eq!(support::mode(&place.path(".countersign")), 0o700);
     let key = place.read("key.txt");
     assert!(!run.everything().contains(&key));
     assert_eq!(place.verify(&key).code, 0);
@@ -188,7 +149,7 @@ fn a_key_verifies_and_its_twins_do_not() {
         ("garbage", "hunter2".to_owned(), 1, "malformed"),
         ("nothing", String::new(), 1, "malformed"),
     ] {
-        let run = place.run_with(&["verify", "--json"], &key);
+        let run = place.feed(&["key", "verify", "--json"], key.as_bytes());
         assert_eq!(run.code, code, "{name}: {}", run.stderr);
         assert_eq!(run.json()["reason"], reason, "{name}");
         let run = place.verify(&key);
@@ -196,7 +157,7 @@ fn a_key_verifies_and_its_twins_do_not() {
         assert!(run.stdout.starts_with(answer) && run.stdout.contains(reason), "{name}");
         assert!(key.len() < 7 || !run.everything().contains(&key), "{name}: it is not quoted");
     }
-    let run = place.run_with(&["verify", "--json"], &key);
+    let run = place.feed(&["key", "verify", "--json"], key.as_bytes());
     assert_eq!(run.json()["record"]["id"], id.as_str());
     assert_eq!(run.json()["record"]["hash"]["digest"], Value::Null);
 }
@@ -273,7 +234,7 @@ fn a_pepper_is_needed_again_to_tell() {
     fs::write(place.path("p2.txt"), "q".repeat(64)).expect("written");
     fs::write(place.path("short.txt"), "p".repeat(31)).expect("written");
     let (key, _) = place.create(&["--pepper-file", "p1.txt"]);
-    let verify = |args: &[&str]| place.run_with(&[&["verify"], args].concat(), &key);
+    let verify = |args: &[&str]| place.feed(&[&["key", "verify"], args].concat(), key.as_bytes());
     assert_eq!(verify(&["--pepper-file", "p1.txt"]).code, 0);
     assert_eq!(verify(&["--pepper-file", "p2.txt", "--pepper-file", "p1.txt"]).code, 0);
     assert_eq!(verify(&["--pepper-file", "p1=p2.txt"]).code, 1, "another pepper of that name");
@@ -315,10 +276,10 @@ fn keys_can_live_in_sqlite() {
     let store = ["--store", "sqlite:keys.db"];
     assert_eq!(place.run(&[&["list"], &store[..]].concat()).code, 3, "it is not there yet");
     let (key, id) = place.create(&store);
-    let verify = [&["verify"], &store[..]].concat();
-    assert_eq!(place.run_with(&verify, &key).code, 0);
+    let verify = [&["key", "verify"], &store[..]].concat();
+    assert_eq!(place.feed(&verify, key.as_bytes()).code, 0);
     place.ok(&[&["revoke", &*id], &store[..]].concat());
-    assert_eq!(place.run_with(&verify, &key).code, 1);
+    assert_eq!(place.feed(&verify, key.as_bytes()).code, 1);
 }
 
 #[test]
@@ -332,7 +293,8 @@ fn a_database_out_of_reach_is_told_without_its_password() {
         let run = place.run(&create);
         assert_eq!(run.code, 4, "{store}: {}", run.stderr);
         assert!(!run.everything().contains("hunter2"), "{}", run.stderr);
-        let run = place.run_with(&["verify", "--store", store], &Place::new().create(&[]).0);
+        let run =
+            place.feed(&["key", "verify", "--store", store], Place::new().create(&[]).0.as_bytes());
         assert_eq!(run.code, 7, "{store}: {}", run.stderr);
     }
 }

@@ -1,32 +1,34 @@
 //! `countersign pki`, the real program: what it writes, prints and returns.
 
+mod support;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::ops::Deref;
+use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use countersign_testkit::pki::{CertificateAuthority, KeyAlgorithm, self_signed};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use serde_json::Value;
-use tempfile::TempDir;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A directory to run the program in.
-struct Place(TempDir);
+struct Place(support::Place);
 
-/// What a run left.
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
+impl Deref for Place {
+    type Target = support::Place;
+
+    fn deref(&self) -> &support::Place {
+        &self.0
+    }
 }
 
 impl Place {
     fn new() -> Self {
-        Self(tempfile::tempdir().expect("a temporary directory"))
+        Self(support::Place::new())
     }
 
     /// A place with a CA in it.
@@ -36,44 +38,13 @@ impl Place {
         place
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
-        command.args(args).current_dir(self.0.path()).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Run {
-        let Output { status, stdout, stderr } =
-            self.command(args).output().expect("the program starts");
-        Run {
-            code: status.code().expect("the program is not killed"),
-            stdout: String::from_utf8(stdout).expect("text"),
-            stderr: String::from_utf8(stderr).expect("text"),
-        }
-    }
-
-    /// A run that must succeed.
-    fn ok(&self, args: &[&str]) -> Run {
-        let run = self.run(args);
-        assert_eq!(run.code, 0, "{args:?}: {}", run.stderr);
-        run
-    }
-
     /// The JSON of a run that must succeed.
     fn json(&self, args: &[&str]) -> Value {
         self.ok(&[args, &["--json"]].concat()).json()
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).expect("the file is there")
-    }
-
-    fn write(&self, name: &str, contents: &str) {
-        fs::write(self.path(name), contents).expect("the file is written");
     }
 
     fn chain(&self, name: &str) -> Vec<CertificateDer<'static>> {
@@ -98,21 +69,9 @@ impl Place {
     }
 }
 
-impl Run {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).expect("one JSON object and nothing else")
-    }
-}
-
 #[expect(clippy::disallowed_methods, reason = "the program reads the system's time too")]
 fn now() -> SystemTime {
     SystemTime::now()
-}
-
-#[cfg(unix)]
-fn mode(path: &Path) -> u32 {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::metadata(path).expect("the file is there").permissions().mode() & 0o777
 }
 
 /// The codes of what `inspect` found in the first file.
@@ -140,9 +99,9 @@ mod init {
     #[cfg(unix)]
     fn only_the_owner_can_read_the_key_and_enter_the_directory() {
         let place = Place::with_ca();
-        assert_eq!(mode(&place.path(".countersign")), 0o700);
-        assert_eq!(mode(&place.path(".countersign/ca.key")), 0o600);
-        assert_ne!(mode(&place.path(".countersign/ca.pem")), 0o600);
+        assert_eq!(support::mode(&place.path(".countersign")), 0o700);
+        assert_eq!(support::mode(&place.path(".countersign/ca.key")), 0o600);
+        assert_ne!(support::mode(&place.path(".countersign/ca.pem")), 0o600);
     }
 
     #[test]
@@ -175,7 +134,7 @@ mod init {
         place.ok(&["pki", "init", "--force"]);
         assert_ne!(before, place.read(".countersign/ca.pem"));
         #[cfg(unix)]
-        assert_eq!(mode(&place.path(".countersign/ca.key")), 0o600);
+        assert_eq!(support::mode(&place.path(".countersign/ca.key")), 0o600);
         place.ok(&["pki", "issue", "server", "--san", "localhost"]);
     }
 
@@ -276,9 +235,9 @@ mod issue {
     fn only_the_owner_can_read_the_key() {
         let place = Place::with_ca();
         place.ok(&["pki", "issue", "server", "localhost"]);
-        assert_eq!(mode(&place.path(".countersign/server.key")), 0o600);
+        assert_eq!(support::mode(&place.path(".countersign/server.key")), 0o600);
         place.ok(&["pki", "issue", "server", "localhost", "--force"]);
-        assert_eq!(mode(&place.path(".countersign/server.key")), 0o600);
+        assert_eq!(support::mode(&place.path(".countersign/server.key")), 0o600);
     }
 
     #[test]
@@ -382,8 +341,8 @@ mod issue {
     fn an_expired_ca_issues_nothing() {
         let place = Place::new();
         let ca = CertificateAuthority::builder("old").valid(now() - 2 * DAY, now() - DAY).build();
-        place.write("ca.pem", &ca.certificate_pem());
-        place.write("ca.key", &ca.key_pem());
+        place.write("ca.pem", ca.certificate_pem());
+        place.write("ca.key", ca.key_pem());
         let run = place.run(&["pki", "issue", "server", "localhost", "--dir", "."]);
         assert_eq!(run.code, 3);
         assert!(run.stderr.contains("cause: it expired on "), "{}", run.stderr);
@@ -394,8 +353,8 @@ mod issue {
     fn a_ca_with_another_ones_key_issues_nothing() {
         let place = Place::new();
         let (ca, other) = (CertificateAuthority::new("a"), CertificateAuthority::new("b"));
-        place.write("ca.pem", &ca.certificate_pem());
-        place.write("ca.key", &other.key_pem());
+        place.write("ca.pem", ca.certificate_pem());
+        place.write("ca.key", other.key_pem());
         let run = place.run(&["pki", "issue", "server", "localhost", "--dir", "."]);
         assert_eq!(run.code, 3);
         assert!(run.stderr.contains("does not belong to certificate `CN=a`"), "{}", run.stderr);
@@ -406,8 +365,8 @@ mod issue {
         let place = Place::new();
         let root = CertificateAuthority::new("root");
         let issuing = root.intermediate("issuing");
-        place.write("ca.pem", &issuing.certificate_pem());
-        place.write("ca.key", &issuing.key_pem());
+        place.write("ca.pem", issuing.certificate_pem());
+        place.write("ca.key", issuing.key_pem());
         let run = place.ok(&["pki", "issue", "server", "localhost", "--dir", "."]);
         assert!(run.stdout.contains("(chain included)"), "{}", run.stdout);
         assert_eq!(place.chain("server.pem").len(), 2);
@@ -484,7 +443,7 @@ mod inspect {
     #[test]
     fn a_lone_self_signed_certificate_is_found_out() {
         let place = Place::new();
-        place.write("lone.pem", &self_signed(&["localhost"]).chain_pem());
+        place.write("lone.pem", self_signed(&["localhost"]).chain_pem());
         let shown = place.json(&["pki", "inspect", "lone.pem"]);
         assert_eq!(codes(&shown), ["ca-as-leaf", "missing-eku"]);
     }
@@ -505,9 +464,9 @@ mod inspect {
         let expired = ca.issue().dns("localhost").for_server().expired().build();
         let open = ca.issue().dns("localhost").build();
         let good = ca.server(&["localhost"]);
-        place.write("expired.pem", &expired.chain_pem());
-        place.write("open.pem", &open.chain_pem());
-        place.write("good.pem", &good.chain_pem());
+        place.write("expired.pem", expired.chain_pem());
+        place.write("open.pem", open.chain_pem());
+        place.write("good.pem", good.chain_pem());
         let code = |args: &[&str]| place.run(&[&["pki", "inspect"], args].concat()).code;
 
         assert_eq!(code(&["expired.pem"]), 0);
@@ -559,7 +518,7 @@ mod inspect {
         let chain = server.chain_pem();
         place.write("chain.pem", &chain);
         let (leaf, issuer) = chain.split_at(chain.rfind("-----BEGIN").unwrap());
-        place.write("reversed.pem", &format!("{issuer}{leaf}"));
+        place.write("reversed.pem", format!("{issuer}{leaf}"));
 
         let run = place.ok(&["pki", "inspect", "chain.pem", "--lint=warning"]);
         assert!(run.stdout.contains("certificate 2 of 2"), "{}", run.stdout);
@@ -571,7 +530,7 @@ mod inspect {
         let place = Place::new();
         let server = CertificateAuthority::new("dev CA").server(&["localhost"]);
         fs::write(place.path("leaf.der"), &server.chain_der()[0]).unwrap();
-        place.write("leaf.pem", &server.chain_pem());
+        place.write("leaf.pem", server.chain_pem());
         let run = place.ok(&["pki", "inspect", "leaf.der"]);
         assert!(run.stdout.contains("CN=localhost"), "{}", run.stdout);
 
@@ -584,7 +543,7 @@ mod inspect {
     fn what_holds_no_certificate_cannot_be_inspected() {
         let place = Place::new();
         let server = CertificateAuthority::new("dev CA").server(&["localhost"]);
-        place.write("key.pem", &server.key_pem());
+        place.write("key.pem", server.key_pem());
         place.write("empty.pem", "");
         place.write("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
         fs::write(place.path("cut.der"), &server.chain_der()[0][..99]).unwrap();
@@ -609,7 +568,7 @@ mod inspect {
         let ca = CertificateAuthority::new("dev CA");
         let subject = [("CN", "x\u{1b}[2K\u{9b}y\u{202e}z")];
         let leaf = ca.issue().subject(&subject).for_client().key(KeyAlgorithm::Ed25519).build();
-        place.write("leaf.pem", &leaf.chain_pem());
+        place.write("leaf.pem", leaf.chain_pem());
         let run = place.ok(&["pki", "inspect", "leaf.pem"]);
         for shown in [&run.stdout, &run.stderr] {
             let steers = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';

@@ -58,9 +58,11 @@
 //! * `axum`: `axum::serve` over [`Incoming`].
 //! * `exec`: `credentials::ExecPlugin`, a token source that runs a program.
 //! * `sqlite`, `postgres`: [API keys](authentication::api_keys) in a database.
+//! * `opentelemetry`: [audit] events as OpenTelemetry log records.
 //! * `toml`: policies in TOML.
 //! * `valkey`, `envoy-ratelimit`: [quotas that several gates share](quota::store).
 
+pub mod audit;
 pub mod authentication;
 pub mod authorization;
 pub mod clock;

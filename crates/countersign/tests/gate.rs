@@ -17,9 +17,9 @@ use countersign::authentication::{
 use countersign::authorization::RulesError;
 use countersign::identity::PeerAddress;
 use countersign::{
-    AuthContext, Authenticator, Channel, ChannelCredentials, ClientCertificates, ClientTls, Gate,
-    GateBuilder, GateError, MutualTls, PeerInfoLayer, Principal, Rules, SecurityLevel,
-    ServerCredentials, ServerRequestExt, StaticTokens, async_trait, connect,
+    AuthContext, Authenticator, Channel, ChannelCredentials, ClientCertificates, Gate, GateBuilder,
+    GateError, MutualTls, PeerInfoLayer, Principal, Rules, SecurityLevel, ServerCredentials,
+    ServerRequestExt, StaticTokens, async_trait, connect,
 };
 use countersign_testkit::greeter::proto::HelloRequest;
 use countersign_testkit::greeter::{GREETER, Greeter, GreeterClient, SAY_HELLO};
@@ -29,8 +29,9 @@ use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use support::{
-    Answer, RawClient, Reached, Served, challenges_of, collect_logs, decision_of, empty_message,
-    greeter, grpc_request, identity, keep_logs_awake, reason_of, roots, serve, serve_on, trusting,
+    Answer, RawClient, Reached, Served, behind_tls, challenges_of, channel, collect_logs,
+    decision_of, empty_message, greeter, grpc_request, identity, keep_logs_awake, reason_of, roots,
+    serve, serve_on, trusting,
 };
 use tokio::sync::Notify;
 use tonic::body::Body;
@@ -72,24 +73,6 @@ async fn behind(gate: Gate) -> (Served, Reached) {
     let (_, health) = tonic_health::server::health_reporter();
     let routes = Routes::new(Greeter.service()).add_service(health);
     (serve(incoming, gate.layer(reached.layer(routes))), reached)
-}
-
-/// A greeter behind a gate, over TLS that asks for certificates and insists on none.
-async fn behind_tls(ca: &CertificateAuthority, gate: Gate) -> (Served, Reached) {
-    let reached = Reached::default();
-    let incoming = ServerCredentials::tls(identity(&ca.server(&["localhost"])))
-        .client_certificates(ClientCertificates::optional(roots(ca)))
-        .build()
-        .expect("server credentials")
-        .bind("127.0.0.1:0")
-        .await
-        .expect("bound");
-    (serve(incoming, gate.layer(greeter(&reached))), reached)
-}
-
-async fn channel(server: &Served, tls: ClientTls) -> Channel {
-    let credentials = ChannelCredentials::tls(tls);
-    connect(server.https("localhost"), credentials).await.expect("connected")
 }
 
 /// A call with this metadata: as whom the handler knows the caller, or the status.
@@ -274,7 +257,7 @@ async fn each_kind_of_rule_lets_in_whom_it_names() {
             certificate: forbidden(),
         },
     ] {
-        let (server, _) = behind_tls(&ca, gate(rules)).await;
+        let (server, _) = behind_tls(&ca, &gate(rules)).await;
         let plain = channel(&server, trusting(&ca)).await;
         let with_certificate = channel(&server, showing.clone()).await;
         assert_eq!(told(&greet(&plain, &[]).await), stranger, "{name}: stranger");
@@ -451,7 +434,7 @@ async fn a_certificate_is_known_by_its_first_kind_of_name_and_by_no_later_one() 
     });
     let [any, spiffe_only] = servers;
     let ((any, _), (spiffe_only, _)) =
-        (behind_tls(&ca, any).await, behind_tls(&ca, spiffe_only).await);
+        (behind_tls(&ca, &any).await, behind_tls(&ca, &spiffe_only).await);
     for row in rows {
         let certificate = (row.certificate)(ca.issue().for_client()).build();
         for (server, principal) in [(&any, row.any), (&spiffe_only, row.spiffe_only)] {
@@ -474,7 +457,7 @@ async fn over_a_connection_without_a_certificate_nobody_is_known_by_one() {
         .authorize(Rules::new().authenticated(SAY_HELLO))
         .build()
         .expect("a gate");
-    let (server, _) = behind_tls(&ca, only_certificates).await;
+    let (server, _) = behind_tls(&ca, &only_certificates).await;
     let outcome = greet(&channel(&server, trusting(&ca)).await, &[]).await;
     assert_eq!(told(&outcome), missing());
     // Metadata cannot help, so none is asked for.
@@ -558,7 +541,7 @@ async fn a_token_over_a_connection_with_a_certificate_proves_both_in_that_order(
     let rules = || Rules::new().authenticated(SAY_HELLO);
     let swapped = Gate::builder().authenticate(MutualTls::new()).authenticate(tokens());
     for gate in [gate(rules()), swapped.authorize(rules()).build().expect("a gate")] {
-        let (server, reached) = behind_tls(&ca, gate).await;
+        let (server, reached) = behind_tls(&ca, &gate).await;
         let channel = channel(&server, showing.clone()).await;
         assert_eq!(told(&greet(&channel, &[BEARER]).await), r#"passes as "ci""#);
         let request = reached.last_request();
@@ -578,7 +561,7 @@ async fn a_token_over_a_connection_with_a_certificate_proves_both_in_that_order(
 async fn a_rule_that_asks_for_the_certificate_finds_it_behind_a_token() {
     let ca = CertificateAuthority::new("test CA");
     let rules = Rules::new().authenticated_by(SAY_HELLO, [MutualTls::NAME]);
-    let (server, _) = behind_tls(&ca, gate(rules)).await;
+    let (server, _) = behind_tls(&ca, &gate(rules)).await;
     let showing = trusting(&ca).identity(identity(&ca.client(&["spiffe://test/alice"])));
     let with_certificate = channel(&server, showing).await;
     let outcome = greet(&with_certificate, &[BEARER]).await;
@@ -848,7 +831,7 @@ async fn over_a_tls_listener_that_is_not_ours_a_verified_certificate_counts_for_
     // It was there, and verified by somebody whom the gate does not know.
     assert_eq!(tonics_certificates(&reached.last_request()), Some(1));
 
-    let (server, _) = behind_tls(&ca, gate(rules())).await;
+    let (server, _) = behind_tls(&ca, &gate(rules())).await;
     let outcome = greet(&channel(&server, showing()).await, &[]).await;
     assert_eq!(told(&outcome), r#"passes as "spiffe://test/alice""#);
 }
@@ -1146,7 +1129,7 @@ async fn an_authenticator_that_cannot_tell_makes_the_call_unavailable_and_retrie
         .authenticate(MutualTls::new())
         .authorize(Rules::new().optional(SAY_HELLO));
     let ca = CertificateAuthority::new("test CA");
-    let (server, reached) = behind_tls(&ca, gate.build().expect("a gate")).await;
+    let (server, reached) = behind_tls(&ca, &gate.build().expect("a gate")).await;
     // With a certificate, to which it must not fall back.
     let showing = trusting(&ca).identity(identity(&ca.client(&["spiffe://test/alice"])));
     let channel = channel(&server, showing).await;
@@ -1350,7 +1333,7 @@ async fn a_known_caller_fills_no_disk_and_silences_no_stranger() {
 async fn what_a_caller_writes_is_shortened_in_the_log_and_begins_no_line_of_its_own() {
     let logs = collect_logs();
     let ca = CertificateAuthority::new("test CA");
-    let (server, _) = behind_tls(&ca, gate(Rules::new())).await;
+    let (server, _) = behind_tls(&ca, &gate(Rules::new())).await;
     for (name, subject) in [
         ("long", "x".repeat(4_000)),
         ("two lines", "alice\n INFO countersign: forged".to_owned()),

@@ -133,6 +133,31 @@ async fn an_active_token_proves_its_subject_and_another_does_not() {
 }
 
 #[tokio::test]
+async fn the_endpoint_never_sees_what_is_for_others() {
+    const JWT: &str = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl";
+    const KEY: &str = "cs_live_4f9a_planted-key";
+    let neither = World::with(|builder| builder.except_jwts().except_prefix("cs_"));
+    for token in [JWT, KEY] {
+        neither.knows(token);
+        assert_eq!(neither.remembered(token), Some("nothing to read".to_owned()), "{token}");
+        assert_eq!(neither.told(token).await, "nothing to read", "{token}");
+    }
+    assert_eq!(neither.endpoint.asked(), 0);
+    for token in [TOKEN, "two.segments", "f.o.u.r", "live_cs_"] {
+        neither.knows(token);
+        assert_eq!(neither.told(token).await, ALICE, "{token}");
+    }
+    assert_eq!(neither.endpoint.asked(), 4);
+
+    let all = World::new();
+    for token in [JWT, KEY] {
+        all.knows(token);
+        assert_eq!(all.told(token).await, ALICE, "{token}");
+    }
+    assert_eq!(all.endpoint.asked(), 2);
+}
+
+#[tokio::test]
 async fn the_endpoint_is_asked_as_rfc_7662_has_it() {
     let world = World::new();
     world.told("a+b").await;

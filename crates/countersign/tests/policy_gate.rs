@@ -18,9 +18,8 @@ use countersign::authentication::{
 };
 use countersign::authorization::{Policy, PolicyError, PolicyFile};
 use countersign::{
-    Authenticator, ChannelCredentials, ClientCertificates, ClientTls, Gate, GateBody, GateBuilder,
-    GateError, MutualTls, Principal, Rules, ServerCredentials, ServerRequestExt, async_trait,
-    connect,
+    Authenticator, ChannelCredentials, ClientTls, Gate, GateBody, GateBuilder, GateError,
+    MutualTls, Principal, Rules, ServerCredentials, ServerRequestExt, async_trait, connect,
 };
 
 use countersign_testkit::clock::ManualClock;
@@ -33,8 +32,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::json;
 use support::{
-    Answer, RawClient, Reached, Served, challenges_of, collect_logs, decision_of, empty_message,
-    greeter, grpc_request, identity, keep_logs_awake, reason_of, roots, serve, trusting,
+    Answer, RawClient, Reached, Served, behind_tls, challenges_of, collect_logs, decision_of,
+    empty_message, grpc_request, identity, keep_logs_awake, reason_of, serve, trusting,
 };
 use tempfile::TempDir;
 use tonic::Code;
@@ -152,18 +151,6 @@ async fn behind(gate: &Gate) -> (Served, Reached) {
     let (_, health) = tonic_health::server::health_reporter();
     let routes = Routes::new(Greeter.service()).add_service(health);
     (serve(incoming, gate.layer(reached.layer(routes))), reached)
-}
-
-async fn behind_tls(ca: &CertificateAuthority, gate: &Gate) -> (Served, Reached) {
-    let reached = Reached::default();
-    let incoming = ServerCredentials::tls(identity(&ca.server(&["localhost"])))
-        .client_certificates(ClientCertificates::optional(roots(ca)))
-        .build()
-        .expect("server credentials")
-        .bind("127.0.0.1:0")
-        .await
-        .expect("bound");
-    (serve(incoming, gate.layer(greeter(&reached))), reached)
 }
 
 /// Passes, or the code and the reason.

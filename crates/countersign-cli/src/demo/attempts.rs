@@ -8,7 +8,9 @@ use countersign::{
     ConnectError, Secret, connect,
 };
 use countersign_testkit::greeter::GreeterClient;
-use countersign_testkit::greeter::proto::{HelloRequest, ResetRequest};
+use countersign_testkit::greeter::proto::{
+    HelloReply, HelloRequest, HelloStreamRequest, ResetRequest,
+};
 use serde_json::{Value, json};
 use tonic::{Request, Status};
 use tonic_health::pb::HealthCheckRequest;
@@ -157,6 +159,21 @@ pub(super) async fn make(stage: &Stage) -> Result<Vec<Attempt>, Failure> {
         reset(&https, trusting(), stage::TOKEN).await,
     );
     row(
+        "a token without the scope that a method wants",
+        "PERMISSION_DENIED INSUFFICIENT_SCOPE",
+        stream(&https, trusting(), &tokens.right()?).await,
+    );
+    row(
+        "a token with that scope",
+        &signed,
+        stream(&https, trusting(), &tokens.with_scope(stage::STREAM_SCOPE)?).await,
+    );
+    row(
+        "a caller whose quota is used up",
+        "RESOURCE_EXHAUSTED RATE_LIMITED",
+        too_often(&https, trusting(), stage::BUSY_TOKEN).await,
+    );
+    row(
         "a stranger at a method that is not there",
         "UNAUTHENTICATED CREDENTIALS_MISSING",
         missing_method(&https, trusting()).await,
@@ -169,13 +186,15 @@ async fn tls(target: &str, tls: ClientTls) -> Outcome {
 }
 
 async fn with_token(target: &str, tls: ClientTls, token: &str) -> Outcome {
-    match bearer(token) {
-        Ok(token) => {
-            let credentials = ChannelCredentials::tls(tls).with_call_credentials(token);
-            connecting(connect(target, credentials).await).await
-        }
+    match channel_with_token(target, tls, token).await {
+        Ok(channel) => greet(channel, |request| request).await,
         Err(outcome) => outcome,
     }
+}
+
+async fn channel_with_token(target: &str, tls: ClientTls, token: &str) -> Result<Channel, Outcome> {
+    let credentials = ChannelCredentials::tls(tls).with_call_credentials(bearer(token)?);
+    connect(target, credentials).await.map_err(|error| connect_error(&error))
 }
 
 async fn with_api_key(target: &str, tls: ClientTls, key: &Secret<String>) -> Outcome {
@@ -202,16 +221,17 @@ async fn greet(
 ) -> Outcome {
     let request = prepare(timed(HelloRequest { name: "world".to_owned() }));
     match GreeterClient::new(channel).say_hello(request).await {
-        Ok(reply) => {
-            let reply = reply.into_inner();
-            let seen = match reply.principal.as_str() {
-                "" => "OK".to_owned(),
-                principal => format!("OK as {principal}"),
-            };
-            Outcome { seen, why: reply.message }
-        }
+        Ok(reply) => greeted(reply.into_inner()),
         Err(status) => refused(&status),
     }
+}
+
+fn greeted(reply: HelloReply) -> Outcome {
+    let seen = match reply.principal.as_str() {
+        "" => "OK".to_owned(),
+        principal => format!("OK as {principal}"),
+    };
+    Outcome { seen, why: reply.message }
 }
 
 /// What does not compile for a channel is tried for one call: the connection decides.
@@ -257,19 +277,46 @@ async fn health(target: &str, tls: ClientTls) -> Outcome {
 }
 
 async fn reset(target: &str, tls: ClientTls, token: &str) -> Outcome {
-    let token = match bearer(token) {
-        Ok(token) => token,
-        Err(outcome) => return outcome,
-    };
-    let credentials = ChannelCredentials::tls(tls).with_call_credentials(token);
-    let channel = match connect(target, credentials).await {
+    let channel = match channel_with_token(target, tls, token).await {
         Ok(channel) => channel,
-        Err(error) => return connect_error(&error),
+        Err(outcome) => return outcome,
     };
     match GreeterClient::new(channel).reset(timed(ResetRequest {})).await {
         Ok(_) => Outcome { seen: "OK".to_owned(), why: "it was reset".to_owned() },
         Err(status) => refused(&status),
     }
+}
+
+/// The first of a stream of greetings.
+async fn stream(target: &str, tls: ClientTls, token: &str) -> Outcome {
+    let channel = match channel_with_token(target, tls, token).await {
+        Ok(channel) => channel,
+        Err(outcome) => return outcome,
+    };
+    let request = timed(HelloStreamRequest { name: "world".to_owned(), count: 1 });
+    let first = match GreeterClient::new(channel).say_hello_stream(request).await {
+        Ok(replies) => replies.into_inner().message().await,
+        Err(status) => Err(status),
+    };
+    match first {
+        Ok(reply) => greeted(reply.unwrap_or_default()),
+        Err(status) => refused(&status),
+    }
+}
+
+/// Calls until it is refused. Some of the quota comes back meanwhile, on a slow machine.
+async fn too_often(target: &str, tls: ClientTls, token: &str) -> Outcome {
+    let channel = match channel_with_token(target, tls, token).await {
+        Ok(channel) => channel,
+        Err(outcome) => return outcome,
+    };
+    for _ in 0..10 * stage::QUOTA {
+        let outcome = greet(channel.clone(), |request| request).await;
+        if !outcome.seen.starts_with("OK") {
+            return outcome;
+        }
+    }
+    greet(channel, |request| request).await
 }
 
 async fn missing_method(target: &str, tls: ClientTls) -> Outcome {

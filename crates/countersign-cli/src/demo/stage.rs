@@ -8,6 +8,7 @@ use std::time::Duration;
 use countersign::authentication::api_keys::{
     ApiKeys, KeyIssuer, KeyIssuerError, MemoryKeys, NewKey,
 };
+use countersign::quota::{Limit, Quota};
 use countersign::{
     ClientCertificates, ClientTls, Drain, Gate, Identity, MutualTls, RootCertificates, Rules,
     Secret, ServerCredentials, StaticTokens, server_builder,
@@ -23,6 +24,12 @@ use crate::output::Failure;
 /// The token that the server knows, and as whom.
 pub(super) const TOKEN: &str = "demo-token-alice-5d41402abc4b2a76";
 pub(super) const TOKEN_PRINCIPAL: &str = "alice";
+/// The token of somebody who calls too often.
+pub(super) const BUSY_TOKEN: &str = "demo-token-dave-7c4a8d09ca3762af";
+/// How often anybody may call within a minute.
+pub(super) const QUOTA: u64 = 20;
+/// The scope without which nobody gets a stream of greetings.
+pub(super) const STREAM_SCOPE: &str = "greeter:stream";
 /// Who has the API keys.
 pub(super) const KEY_OWNER: &str = "ci";
 /// The name in the client certificate.
@@ -177,15 +184,26 @@ fn gate(tokens: &Tokens, keys: &MemoryKeys) -> Result<Gate, Failure> {
         .health_is_public()
         .reflection_is_authenticated()
         .authenticated(GREETER)
+        .with_scopes("/countersign.demo.v1.Greeter/SayHelloStream", [STREAM_SCOPE])
         .denied("/countersign.demo.v1.Greeter/Reset");
+    let tokens_of_people =
+        StaticTokens::new().with_token(TOKEN_PRINCIPAL, TOKEN).with_token("dave", BUSY_TOKEN);
     Gate::builder()
-        .authenticate(StaticTokens::new().with_token(TOKEN_PRINCIPAL, TOKEN))
+        .authenticate(tokens_of_people)
         .authenticate(tokens.authenticator()?)
         .authenticate(ApiKeys::from_store(keys.clone()))
         .authenticate(MutualTls::new())
         .authorize(rules)
+        .quota(quota()?)
         .build()
         .map_err(|error| Failure::config("cannot build the demo's gate").because(&error))
+}
+
+fn quota() -> Result<Quota, Failure> {
+    let unusable = "cannot use the demo's quota";
+    let limit = Limit::new(QUOTA, Duration::from_secs(60))
+        .map_err(|error| Failure::config(unusable).because(&error))?;
+    Quota::new().per_caller(limit).map_err(|error| Failure::config(unusable).because(&error))
 }
 
 async fn start(

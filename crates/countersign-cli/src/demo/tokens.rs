@@ -57,6 +57,10 @@ impl Tokens {
         self.sign(self.draft(self.now)?)
     }
 
+    pub(super) fn with_scope(&self, scope: &str) -> Result<String, Failure> {
+        self.sign(self.draft(self.now)?.claim("scope", scope))
+    }
+
     pub(super) fn expired(&self) -> Result<String, Failure> {
         self.sign(self.draft(self.now - 2 * HOUR)?)
     }

@@ -38,11 +38,14 @@ pub enum Reason {
     PolicyError,
     /// It cannot be found out now whether the credential is good.
     VerifierUnavailable,
+    /// The decision cannot be put on record now, and no call may go on without
+    /// ([`WhenFull::RefuseCall`](crate::audit::WhenFull::RefuseCall)).
+    AuditUnavailable,
 }
 
 impl Reason {
     /// Each of them.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::CredentialsMissing,
         Self::CredentialsMalformed,
         Self::TokenExpired,
@@ -59,6 +62,7 @@ impl Reason {
         Self::RateLimited,
         Self::PolicyError,
         Self::VerifierUnavailable,
+        Self::AuditUnavailable,
     ];
 
     /// The value of `ErrorInfo.reason`.
@@ -80,6 +84,7 @@ impl Reason {
             Self::RateLimited => "RATE_LIMITED",
             Self::PolicyError => "POLICY_ERROR",
             Self::VerifierUnavailable => "VERIFIER_UNAVAILABLE",
+            Self::AuditUnavailable => "AUDIT_UNAVAILABLE",
         }
     }
 }

@@ -348,6 +348,11 @@ impl Permit {
         &self.rule
     }
 
+    /// The same, shared.
+    pub(crate) fn shared_rule(&self) -> &Arc<str> {
+        &self.rule
+    }
+
     /// Who may call; `None` on a public method, and where a policy let in somebody of whom no
     /// authenticator knows.
     pub fn caller(&self) -> Option<&Authenticated> {

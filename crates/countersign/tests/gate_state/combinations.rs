@@ -2,17 +2,14 @@ use std::sync::Arc;
 
 use countersign::authentication::{Anonymous, all_of, any_of};
 use countersign::{
-    Authenticator, Channel, ChannelCredentials, ClientCertificates, Gate, GateBuilder, MutualTls,
-    Rules, ServerCredentials, StaticTokens, connect,
+    Authenticator, Channel, ChannelCredentials, Gate, GateBuilder, MutualTls, Rules, StaticTokens,
+    connect,
 };
 use countersign_testkit::greeter::proto::HelloRequest;
 use countersign_testkit::greeter::{GreeterClient, SAY_HELLO};
 use countersign_testkit::pki::CertificateAuthority;
 
-use super::support::{
-    Reached, Served, greeter, identity, keep_logs_awake, reason_of, roots, serve, trusting,
-};
-use tower_layer::Layer;
+use super::support::{Served, behind_tls, identity, keep_logs_awake, reason_of, trusting};
 
 const BEARER: &str = "Bearer correct-horse-battery-staple";
 const BAD: &str = "Bearer correct-horse-battery-stable";
@@ -28,14 +25,7 @@ fn certificates() -> Arc<dyn Authenticator> {
 async fn behind(ca: &CertificateAuthority, gate: GateBuilder, rules: Rules) -> Served {
     keep_logs_awake();
     let gate = gate.authorize(rules).build().expect("a gate");
-    let incoming = ServerCredentials::tls(identity(&ca.server(&["localhost"])))
-        .client_certificates(ClientCertificates::optional(roots(ca)))
-        .build()
-        .expect("server credentials")
-        .bind("127.0.0.1:0")
-        .await
-        .expect("bound");
-    serve(incoming, gate.layer(greeter(&Reached::default())))
+    behind_tls(ca, &gate).await.0
 }
 
 async fn told(channel: &Channel, token: Option<&str>) -> String {

@@ -7,21 +7,18 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use countersign::authentication::jwt::{DpopNonces, DpopSettings, thumbprint};
-use countersign::{
-    Channel, ChannelCredentials, ClientCertificates, ClientTls, Jwt, ServerCredentials, connect,
-};
+use countersign::{Channel, Jwt};
 use countersign_testkit::greeter::proto::HelloRequest;
 use countersign_testkit::greeter::{GreeterClient, SAY_HELLO};
 use countersign_testkit::issuer::{Algorithm, Mint, SigningKey, TokenMint};
 use countersign_testkit::pki::{Certificate, CertificateAuthority};
 use serde_json::{Value, json};
-use tower_layer::Layer;
 
 use crate::stage::{
     ISSUER, PASSES, SAY_HELLO_STREAM, Told, alice, alice_of, at_noon, behind, build, gate, given,
     noon,
 };
-use crate::support::{RawClient, Reached, Served, greeter, identity, roots, serve, trusting};
+use crate::support::{RawClient, behind_tls, channel, identity, trusting};
 
 const PROOF_REQUIRED: &str = "Unauthenticated PROOF_REQUIRED";
 const PROOF_INVALID: &str = "Unauthenticated PROOF_INVALID";
@@ -46,24 +43,6 @@ fn to_certificate(mint: &TokenMint, certificate: &Certificate) -> String {
 
 // --- certificates --------------------------------------------------------------------------------
 
-/// A greeter behind the gate, over TLS that asks for certificates and insists on none.
-async fn behind_tls(ca: &CertificateAuthority, jwt: Jwt) -> (Served, Reached) {
-    let reached = Reached::default();
-    let incoming = ServerCredentials::tls(identity(&ca.server(&["localhost"])))
-        .client_certificates(ClientCertificates::optional(roots(ca)))
-        .build()
-        .expect("server credentials")
-        .bind("127.0.0.1:0")
-        .await
-        .expect("bound");
-    (serve(incoming, gate(jwt).layer(greeter(&reached))), reached)
-}
-
-async fn channel(server: &Served, tls: ClientTls) -> Channel {
-    let credentials = ChannelCredentials::tls(tls);
-    connect(server.https("localhost"), credentials).await.expect("connected")
-}
-
 /// A greeting: as whom the handler knows the caller, or what the caller is told.
 async fn greet(channel: &Channel, token: &str) -> Result<String, Told> {
     let mut request = tonic::Request::new(HelloRequest { name: "you".to_owned() });
@@ -79,7 +58,7 @@ async fn a_token_that_is_bound_to_a_certificate_passes_with_that_one_alone() {
     let [own, other] = ["own", "other"].map(|name| ca.client(&[&format!("spiffe://test/{name}")]));
     let mint = TokenMint::new(ISSUER);
     let jwt = build(Jwt::builder().issuer(given(&mint)).clock(at_noon()));
-    let (server, reached) = behind_tls(&ca, jwt).await;
+    let (server, reached) = behind_tls(&ca, &gate(jwt)).await;
     let with_own = channel(&server, trusting(&ca).identity(identity(&own))).await;
     let with_other = channel(&server, trusting(&ca).identity(identity(&other))).await;
     let without = channel(&server, trusting(&ca)).await;
@@ -113,7 +92,7 @@ async fn a_binding_that_is_not_understood_is_not_left_out() {
     let right = sha256(&own.chain_der()[0]);
     let mint = TokenMint::new(ISSUER);
     let jwt = build(Jwt::builder().issuer(given(&mint)).clock(at_noon()));
-    let (server, _) = behind_tls(&ca, jwt).await;
+    let (server, _) = behind_tls(&ca, &gate(jwt)).await;
     let channel = channel(&server, trusting(&ca).identity(identity(&own))).await;
     let invalid = crate::stage::INVALID;
     for (name, cnf, told) in [
@@ -334,7 +313,7 @@ async fn a_token_with_two_bindings_needs_what_each_of_them_asks_for() {
     let own = ca.client(&["spiffe://test/own"]);
     let mint = TokenMint::new(ISSUER);
     let jwt = build(Jwt::builder().issuer(given(&mint)).clock(at_noon()));
-    let (server, _) = behind_tls(&ca, jwt).await;
+    let (server, _) = behind_tls(&ca, &gate(jwt)).await;
     let mut holder = Holder::new(&mint);
     let jwk = holder.key.jwk();
     let jkt = thumbprint(jwk.as_object().expect("an object")).expect("a key");

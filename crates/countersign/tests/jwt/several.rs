@@ -1,21 +1,17 @@
 //! Tokens beside other ways to prove a caller: a bad one never falls through to the next.
 
-use countersign::{
-    Channel, ChannelCredentials, ClientCertificates, ClientTls, Gate, Jwt, MutualTls, Rules,
-    ServerCredentials, StaticTokens, connect,
-};
+use countersign::{Channel, Gate, Jwt, MutualTls, Rules, StaticTokens};
 use countersign_testkit::greeter::proto::HelloRequest;
 use countersign_testkit::greeter::{GREETER, GreeterClient, SAY_HELLO};
 use countersign_testkit::issuer::{TestIssuer, TokenMint};
 use countersign_testkit::pki::CertificateAuthority;
 use serde_json::{Value, json};
-use tower_layer::Layer;
 
 use crate::stage::{
     AUDIENCE, INVALID, ISSUER, SAY_HELLO_STREAM, Told, UNAVAILABLE, alice, alice_of, at_noon,
     behind, build, given, greet, noon,
 };
-use crate::support::{RawClient, Reached, Served, greeter, identity, roots, serve, trusting};
+use crate::support::{RawClient, behind_tls, channel, identity, trusting};
 
 const OPAQUE: &str = "correct-horse-battery-staple";
 const OTHER_OPAQUE: &str = "correct-horse-battery-stable";
@@ -30,23 +26,6 @@ fn both_orders(jwt: &Jwt, rules: &Rules) -> [(&'static str, Gate); 2] {
     builders.map(|(name, builder)| {
         (name, builder.authorize(rules.clone()).clock(at_noon()).build().expect("a gate"))
     })
-}
-
-async fn behind_tls(ca: &CertificateAuthority, gate: Gate) -> (Served, Reached) {
-    let reached = Reached::default();
-    let incoming = ServerCredentials::tls(identity(&ca.server(&["localhost"])))
-        .client_certificates(ClientCertificates::optional(roots(ca)))
-        .build()
-        .expect("server credentials")
-        .bind("127.0.0.1:0")
-        .await
-        .expect("bound");
-    (serve(incoming, gate.layer(greeter(&reached))), reached)
-}
-
-async fn channel(server: &Served, tls: ClientTls) -> Channel {
-    let credentials = ChannelCredentials::tls(tls);
-    connect(server.https("localhost"), credentials).await.expect("connected")
 }
 
 /// As whom the handler knows the caller, or what the caller is told.
@@ -97,7 +76,7 @@ async fn a_bad_token_is_refused_whatever_else_would_prove_its_caller() {
     ];
     let rules = Rules::new().authenticated(GREETER);
     for (order, gate) in both_orders(&jwt, &rules) {
-        let (server, _) = behind_tls(&ca, gate).await;
+        let (server, _) = behind_tls(&ca, &gate).await;
         let plain = channel(&server, trusting(&ca)).await;
         let known = channel(&server, trusting(&ca).identity(identity(&workload))).await;
         for (name, token, expected) in &rows {
@@ -121,7 +100,7 @@ async fn a_rule_may_ask_for_the_token_and_the_certificate_together() {
     let rules = Rules::new().authenticated_by_all(GREETER, [Jwt::NAME, MutualTls::NAME]);
     let token = mint.mint(&alice(&mint));
     for (order, gate) in both_orders(&jwt, &rules) {
-        let (server, _) = behind_tls(&ca, gate).await;
+        let (server, _) = behind_tls(&ca, &gate).await;
         let plain = channel(&server, trusting(&ca)).await;
         let known = channel(&server, trusting(&ca).identity(identity(&workload))).await;
         let denied = "PermissionDenied POLICY_DENIED";

@@ -9,7 +9,10 @@ use std::task::{Context, Poll};
 
 use base64::Engine;
 use bytes::Bytes;
-use countersign::{ClientTls, Identity, Incoming, RootCertificates};
+use countersign::{
+    Channel, ChannelCredentials, ClientCertificates, ClientTls, Gate, Identity, Incoming,
+    RootCertificates, ServerCredentials, connect,
+};
 use countersign_testkit::greeter::Greeter;
 use countersign_testkit::logs::Logs;
 use countersign_testkit::pki::{Certificate, CertificateAuthority};
@@ -71,6 +74,25 @@ pub(crate) fn collect_logs() -> Logs {
 /// A greeter that notes what reaches it.
 pub(crate) fn greeter(reached: &Reached) -> Recording<Routes> {
     reached.layer(Routes::new(Greeter.service()))
+}
+
+/// A greeter behind a gate, over TLS that asks for certificates and insists on none.
+pub(crate) async fn behind_tls(ca: &CertificateAuthority, gate: &Gate) -> (Served, Reached) {
+    let reached = Reached::default();
+    let incoming = ServerCredentials::tls(identity(&ca.server(&["localhost"])))
+        .client_certificates(ClientCertificates::optional(roots(ca)))
+        .build()
+        .expect("server credentials")
+        .bind("127.0.0.1:0")
+        .await
+        .expect("bound");
+    (serve(incoming, gate.layer(greeter(&reached))), reached)
+}
+
+/// A channel to it, with these settings.
+pub(crate) async fn channel(server: &Served, tls: ClientTls) -> Channel {
+    let credentials = ChannelCredentials::tls(tls);
+    connect(server.https("localhost"), credentials).await.expect("connected")
 }
 
 /// A service on a listener, until this is dropped.

@@ -2,10 +2,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Introspection;
 use super::answer::{Audience, Expected};
 use super::endpoint::Endpoint;
 use super::flights::Shared;
+use super::{Introspection, LeftAlone};
 use crate::authentication::jwt::DpopSettings;
 use crate::authentication::jwt::dpop::DpopVerifier;
 use crate::clock::{Clock, SystemClock};
@@ -28,6 +28,7 @@ pub struct IntrospectionBuilder<A> {
     limits: FetchLimits,
     concurrency: usize,
     dpop: DpopSettings,
+    left: LeftAlone,
     named: PhantomData<A>,
 }
 
@@ -81,6 +82,7 @@ impl IntrospectionBuilder<WantsAudience> {
             limits: FetchLimits { max_bytes: 64 * 1024, ..FetchLimits::default() },
             concurrency: 64,
             dpop: DpopSettings::new(),
+            left: LeftAlone::default(),
             named: PhantomData,
         }
     }
@@ -113,6 +115,7 @@ impl IntrospectionBuilder<WantsAudience> {
             limits: self.limits,
             concurrency: self.concurrency,
             dpop: self.dpop,
+            left: self.left,
             named: PhantomData,
         }
     }
@@ -179,6 +182,23 @@ impl<A> IntrospectionBuilder<A> {
         self.dpop = settings;
         self
     }
+
+    /// Never asks about tokens of the form of a JWT, which is three segments with dots between
+    /// (RFC 7519 §3). For a gate with a [`Jwt`](crate::Jwt) beside it, which would ask the
+    /// endpoint about each of those as well: every authenticator that reads a kind of credential
+    /// is asked, whether or not another knows it. Default: asks about all.
+    pub fn except_jwts(mut self) -> Self {
+        self.left.jwts = true;
+        self
+    }
+
+    /// Never asks about tokens that begin like this, such as `cs_` for the
+    /// [API keys](crate::authentication::api_keys) of a gate that has both: a key that a caller
+    /// sends with the scheme `Bearer` is nothing for another party to see. Can be said again.
+    pub fn except_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.left.prefixes.push(prefix.into());
+        self
+    }
 }
 
 impl IntrospectionBuilder<KnowsAudience> {
@@ -225,7 +245,7 @@ impl IntrospectionBuilder<KnowsAudience> {
         let expected =
             Expected { issuer: self.issuer, audience: self.audience, leeway: self.leeway };
         let shared = Shared::new(endpoint, expected, self.remember, self.concurrency);
-        Ok(Introspection::with(shared, proofs))
+        Ok(Introspection::with(shared, proofs, self.left))
     }
 }
 

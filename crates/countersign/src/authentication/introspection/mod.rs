@@ -29,7 +29,7 @@ use crate::identity::Source;
 /// Proves callers by tokens that their issuer vouches for when it is asked (RFC 7662).
 ///
 /// Reads `authorization` with the schemes `Bearer` and `DPoP`. What the token looks like does not matter: a JWT is
-/// asked for like any other.
+/// asked for like any other, unless [`except_jwts`](IntrospectionBuilder::except_jwts) leaves it to somebody else.
 ///
 /// ```no_run
 /// use countersign::Introspection;
@@ -89,6 +89,21 @@ pub struct Introspection {
 struct Handle {
     shared: Arc<Shared>,
     proofs: DpopVerifier,
+    left: LeftAlone,
+}
+
+/// Tokens that the endpoint never sees.
+#[derive(Debug, Default)]
+struct LeftAlone {
+    jwts: bool,
+    prefixes: Vec<String>,
+}
+
+impl LeftAlone {
+    fn has(&self, token: &str) -> bool {
+        let jwt = || self.jwts && token.matches('.').count() == 2;
+        jwt() || self.prefixes.iter().any(|prefix| token.starts_with(&**prefix))
+    }
 }
 
 impl Drop for Handle {
@@ -107,8 +122,8 @@ impl Introspection {
         IntrospectionBuilder::new(endpoint)
     }
 
-    fn with(shared: Shared, proofs: DpopVerifier) -> Self {
-        Self { handle: Arc::new(Handle { shared: Arc::new(shared), proofs }) }
+    fn with(shared: Shared, proofs: DpopVerifier, left: LeftAlone) -> Self {
+        Self { handle: Arc::new(Handle { shared: Arc::new(shared), proofs, left }) }
     }
 
     /// Forgets all answers, also those that connections remember: the next call with any token
@@ -126,8 +141,8 @@ enum Presented<'a> {
 }
 
 impl<'a> Presented<'a> {
-    /// `Ok(None)`: the evidence is something else.
-    fn of(evidence: &Evidence<'a>) -> Result<Option<Self>, AuthenticationError> {
+    /// `Ok(None)`: the evidence is something else, or for others.
+    fn of(evidence: &Evidence<'a>, left: &LeftAlone) -> Result<Option<Self>, AuthenticationError> {
         let presented = match evidence.call() {
             CallEvidence::Bearer(token) => Self::Bearer(token),
             CallEvidence::Other { scheme, value } if scheme.eq_ignore_ascii_case("DPoP") => {
@@ -136,6 +151,9 @@ impl<'a> Presented<'a> {
             _ => return Ok(None),
         };
         let token = presented.token();
+        if left.has(token) {
+            return Ok(None);
+        }
         let malformed =
             |detail| Err(AuthenticationError::new(Reason::CredentialsMalformed, detail));
         if token.len() > CallEvidence::MAX_BYTES {
@@ -203,7 +221,7 @@ impl Authenticator for Introspection {
     }
 
     fn authenticate_now(&self, evidence: &Evidence<'_>) -> Option<Outcome> {
-        let presented = match Presented::of(evidence) {
+        let presented = match Presented::of(evidence, &self.handle.left) {
             Ok(Some(presented)) => presented,
             Ok(None) => return Some(Ok(None)),
             Err(error) => return Some(Err(error)),
@@ -217,7 +235,7 @@ impl Authenticator for Introspection {
     }
 
     async fn authenticate(&self, evidence: &Evidence<'_>) -> Outcome {
-        let Some(presented) = Presented::of(evidence)? else { return Ok(None) };
+        let Some(presented) = Presented::of(evidence, &self.handle.left)? else { return Ok(None) };
         let shared = &self.handle.shared;
         let entry = match shared.remembered(presented.token()) {
             Some(entry) => entry,

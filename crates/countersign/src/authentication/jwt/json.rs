@@ -1,5 +1,6 @@
 //! JSON as tokens need it: one object, no member twice, at any depth.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -9,15 +10,47 @@ use serde_json::{Map, Value};
 /// Reads one JSON object. Of two members with one name, two readers may each take another one
 /// (RFC 8259 §4), so there may be no two.
 ///
-/// Looks through the bytes first and then has serde_json read them: how that keeps a number
-/// depends on features that any crate in a build can switch on, and only its own reader follows.
+/// Objects inside it are looked through first and then read by serde_json: how that keeps a
+/// number depends on features that any crate in a build can switch on, and only its own reader
+/// follows. Most objects have none inside, and are read once.
 pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
-    serde_json::from_slice::<NothingTwice>(bytes)?;
-    match serde_json::from_slice(bytes)? {
-        Value::Object(members) => Ok(members),
-        _ => Err(serde_json::Error::custom("it is not an object")),
+    // More than one brace, be it in a text, is looked at more closely.
+    if bytes.iter().filter(|byte| **byte == b'{').nth(1).is_some() {
+        serde_json::from_slice::<NothingTwice>(bytes)?;
+    }
+    Ok(serde_json::from_slice::<Outermost>(bytes)?.0)
+}
+
+/// An object without a member twice; what is inside its members may be anything.
+struct Outermost(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Outermost {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OutermostVisitor)
     }
 }
+
+struct OutermostVisitor;
+
+impl<'de> Visitor<'de> for OutermostVisitor {
+    type Value = Outermost;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Outermost, A::Error> {
+        let mut object = Map::new();
+        while let Some((name, value)) = members.next_entry::<String, Value>()? {
+            if object.insert(name, value).is_some() {
+                return Err(A::Error::custom(TWICE));
+            }
+        }
+        Ok(Outermost(object))
+    }
+}
+
+const TWICE: &str = "a member is there twice";
 
 /// JSON in which no object has a member twice.
 struct NothingTwice;
@@ -65,14 +98,66 @@ impl<'de> Visitor<'de> for NothingTwice {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
-        let mut names = HashSet::new();
-        while let Some(name) = members.next_key::<String>()? {
-            if !names.insert(name) {
-                return Err(A::Error::custom("a member is there twice"));
+        let mut names = Names::default();
+        while let Some(Name(name)) = members.next_key()? {
+            if !names.is_new(name) {
+                return Err(A::Error::custom(TWICE));
             }
             members.next_value::<Self>()?;
         }
         Ok(self)
+    }
+}
+
+/// Few names are compared one by one; many, as a stranger may send them, are not.
+#[derive(Default)]
+struct Names<'de> {
+    few: Vec<Cow<'de, str>>,
+    many: HashSet<Cow<'de, str>>,
+}
+
+impl<'de> Names<'de> {
+    const FEW: usize = 16;
+
+    fn is_new(&mut self, name: Cow<'de, str>) -> bool {
+        if self.many.is_empty() {
+            if self.few.contains(&name) {
+                return false;
+            }
+            if self.few.len() < Self::FEW {
+                self.few.push(name);
+                return true;
+            }
+            self.many.extend(self.few.drain(..));
+        }
+        self.many.insert(name)
+    }
+}
+
+/// A member's name, copied only where it has escapes.
+struct Name<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Name<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Borrowed(name)))
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Owned(name.to_owned())))
     }
 }
 
@@ -93,10 +178,25 @@ mod tests {
     fn what_two_readers_could_read_differently_is_refused() {
         let deep = format!("{}1{}", "[".repeat(500), "]".repeat(500));
         let deep = format!(r#"{{"a":{deep}}}"#);
+        let many = |twice| {
+            let members: Vec<_> = (0..=16).map(|name| format!("\"{name}\":1")).collect();
+            let object = format!("{{{}}}", members.join(","));
+            super::object(object.as_bytes()).expect("each once");
+            super::object(format!("{{\"x\":{object}}}").as_bytes()).expect("each once inside");
+            format!("{{{},\"{twice}\":1}}", members.join(","))
+        };
         for (name, json) in [
             ("twice", &br#"{"a":1,"a":2}"#[..]),
             ("twice by escape", br#"{"a":1,"\u0061":2}"#),
             ("twice inside", br#"{"b":[{"a":1,"a":1}]}"#),
+            ("twice inside by escape", br#"{"b":{"a":1,"\u0061":2}}"#),
+            ("twice and something inside", br#"{"a":{},"a":1}"#),
+            ("the last of many twice", many("16").as_bytes()),
+            ("the first of many twice", many("0").as_bytes()),
+            ("the last of many twice inside", format!("{{\"x\":{}}}", many("16")).as_bytes()),
+            ("the first of many twice inside", format!("{{\"x\":{}}}", many("0")).as_bytes()),
+            ("text", br#""a""#),
+            ("number", b"1"),
             ("array", b"[]"),
             ("text after", b"{} {}"),
             ("trailing comma", br#"{"a":1,}"#),

@@ -43,7 +43,7 @@ impl<'a> Token<'a> {
         let header = decoded(header)?;
         let header = json::object(&header)
             .map_err(|_| TokenError::Malformed("its header is not one JSON object"))?;
-        let header = Header::read(&header)?;
+        let header = Header::read(header)?;
         let claims = json::object(&decoded(payload)?)
             .map_err(|_| TokenError::Malformed("its payload is not one JSON object"))?;
         let signed = &text[..text.len() - signature.len() - 1];
@@ -52,12 +52,7 @@ impl<'a> Token<'a> {
 }
 
 impl Header {
-    fn read(header: &Map<String, Value>) -> Result<Self, TokenError> {
-        let text = |name: &str, problem: &'static str| match header.get(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(TokenError::Header(problem)),
-        };
+    fn read(mut header: Map<String, Value>) -> Result<Self, TokenError> {
         // RFC 7515 §4.1.11: what is critical has to be understood, and nothing is here.
         if header.contains_key("crit") {
             return Err(TokenError::Header("`crit` names what is not understood here"));
@@ -69,14 +64,18 @@ impl Header {
         if header.contains_key("zip") {
             return Err(TokenError::Header("`zip` is for encrypted tokens"));
         }
+        let mut text = |name: &str, problem: &'static str| match header.remove(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(TokenError::Header(problem)),
+        };
         let algorithm = text("alg", "`alg` is not text")?.ok_or(TokenError::Header("no `alg`"))?;
         let kid = text("kid", "`kid` is not text")?;
         if kid.as_ref().is_some_and(|kid| kid.len() > KeySet::MAX_KID_BYTES) {
             return Err(TokenError::Header("`kid` is longer than 256 bytes"));
         }
         let kind = text("typ", "`typ` is not text")?;
-        let has_more = header.keys().any(|name| !matches!(name.as_str(), "alg" | "kid" | "typ"));
-        Ok(Self { algorithm, kid, kind, has_more })
+        Ok(Self { algorithm, kid, kind, has_more: !header.is_empty() })
     }
 
     /// Whether `typ` is the media type, with or without `application/` (RFC 7515 §4.1.9).

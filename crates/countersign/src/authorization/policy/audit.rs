@@ -7,8 +7,11 @@ use super::json::{Node, Value};
 /// Read and checked with the policy; what writes is the audit room's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditOptions {
+    is_stated: bool,
     condition: AuditCondition,
     loggers: Vec<String>,
+    /// Those of them that may be missing.
+    optional: Vec<String>,
 }
 
 /// When a decision is written down.
@@ -25,7 +28,24 @@ pub enum AuditCondition {
     OnDenyAndAllow,
 }
 
+impl AuditCondition {
+    /// Whether a decision is to be written down.
+    pub fn holds(self, allowed: bool) -> bool {
+        match self {
+            Self::None => false,
+            Self::OnDeny => !allowed,
+            Self::OnAllow => allowed,
+            Self::OnDenyAndAllow => true,
+        }
+    }
+}
+
 impl AuditOptions {
+    /// Whether the policy has any. Where it has none, it is for the audit's sinks to choose.
+    pub fn is_stated(&self) -> bool {
+        self.is_stated
+    }
+
     /// When.
     pub fn condition(&self) -> AuditCondition {
         self.condition
@@ -38,13 +58,15 @@ impl AuditOptions {
 
     /// Whether a decision is to be written down. Each at most once.
     pub fn wants(&self, allowed: bool) -> bool {
-        let wanted = match self.condition {
-            AuditCondition::None => false,
-            AuditCondition::OnDeny => !allowed,
-            AuditCondition::OnAllow => allowed,
-            AuditCondition::OnDenyAndAllow => true,
-        };
-        wanted && !self.loggers.is_empty()
+        self.condition.holds(allowed) && !self.loggers.is_empty()
+    }
+
+    /// The first logger that the policy cannot do without and that is none of these.
+    pub(crate) fn missing(&self, known: &[impl AsRef<str>]) -> Option<&str> {
+        let is_known = |name: &str| known.iter().any(|known| known.as_ref() == name);
+        let mut needed = self.loggers.iter().filter(|name| !self.optional.contains(name));
+        let missing = needed.find(|name| !is_known(name))?;
+        (self.condition != AuditCondition::None).then_some(missing)
     }
 }
 
@@ -55,12 +77,17 @@ pub(super) fn options(node: &Node, known: &[String]) -> Result<AuditOptions, Inv
         Some(node) => condition(node)?,
         None => AuditCondition::default(),
     };
-    let mut loggers = Vec::new();
+    let (mut loggers, mut optional) = (Vec::new(), Vec::new());
     for (index, node) in fields.list("audit_loggers")?.iter().enumerate() {
         let part = format!("\"audit_loggers\" {index}");
-        loggers.extend(logger(node, known).map_err(|error| error.within(part))?);
+        if let Some((name, is_optional)) =
+            logger(node, known).map_err(|error| error.within(part))?
+        {
+            optional.extend(is_optional.then(|| name.clone()));
+            loggers.push(name);
+        }
     }
-    Ok(AuditOptions { condition, loggers })
+    Ok(AuditOptions { is_stated: true, condition, loggers, optional })
 }
 
 fn condition(node: &Node) -> Result<AuditCondition, InvalidPolicy> {
@@ -78,8 +105,8 @@ fn condition(node: &Node) -> Result<AuditCondition, InvalidPolicy> {
     })
 }
 
-/// `None` for one that nobody knows and that may be left out.
-fn logger(node: &Node, known: &[String]) -> Result<Option<String>, InvalidPolicy> {
+/// Its name, and whether it may be left out. `None` for one that nobody knows and that may.
+fn logger(node: &Node, known: &[String]) -> Result<Option<(String, bool)>, InvalidPolicy> {
     let fields = Fields::of(node, "an audit logger", &["name", "config", "is_optional"])?;
     let name = match fields.name("name") {
         Err(error) if !error.message().starts_with("failed") => {
@@ -98,7 +125,7 @@ fn logger(node: &Node, known: &[String]) -> Result<Option<String>, InvalidPolicy
         None => false,
     };
     if known.contains(&name) {
-        Ok(Some(name))
+        Ok(Some((name, is_optional)))
     } else if is_optional {
         Ok(None)
     } else {

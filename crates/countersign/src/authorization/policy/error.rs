@@ -104,4 +104,14 @@ pub enum PolicyError {
         /// Those that are there.
         known: Vec<String>,
     },
+    /// It wants decisions to be logged by somebody whom a gate's audit has not got.
+    #[error("`{}` wants its decisions logged by {name:?}, and the gate's audit has {known:?}", .path.display())]
+    UnknownAuditLogger {
+        /// The file.
+        path: PathBuf,
+        /// The logger that is missing.
+        name: String,
+        /// Those that are there.
+        known: Vec<String>,
+    },
 }

@@ -38,6 +38,8 @@ struct Shared {
     told: Mutex<PolicyReport>,
     /// The authenticators of each gate that asks it.
     gates: Mutex<Vec<Vec<String>>>,
+    /// The audit loggers of each gate that asks it.
+    audits: Mutex<Vec<Vec<String>>>,
 }
 
 struct State {
@@ -87,6 +89,7 @@ impl PolicyFile {
             state: Mutex::new(State { text: Some(text) }),
             told: Mutex::default(),
             gates: Mutex::default(),
+            audits: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -127,7 +130,8 @@ impl PolicyFile {
         let read = read.and_then(|text| {
             let policy = Policy::from_text_of(&shared.path, &text, &shared.options);
             state.text = Some(text);
-            policy.and_then(|policy| self.known_to_gates(policy))
+            let policy = policy.and_then(|policy| self.known_to_gates(policy));
+            policy.and_then(|policy| self.known_to_audits(policy))
         });
         match read {
             Ok(policy) => {
@@ -170,6 +174,29 @@ impl PolicyFile {
         let mut gates = lock(&self.shared.gates);
         if !gates.contains(&names) {
             gates.push(names);
+        }
+    }
+
+    /// From now on no policy holds that asks for other audit loggers than a gate's.
+    pub(crate) fn audited_by(&self, loggers: &[String]) {
+        let mut audits = lock(&self.shared.audits);
+        if !audits.iter().any(|known| known == loggers) {
+            audits.push(loggers.to_vec());
+        }
+    }
+
+    fn known_to_audits(&self, policy: Policy) -> Result<Policy, PolicyError> {
+        let audits = lock(&self.shared.audits);
+        let missing = |known: &Vec<String>| {
+            Some(PolicyError::UnknownAuditLogger {
+                path: self.shared.path.clone(),
+                name: policy.audit().missing(known)?.to_owned(),
+                known: known.clone(),
+            })
+        };
+        match audits.iter().find_map(missing) {
+            Some(error) => Err(error),
+            None => Ok(policy),
         }
     }
 

@@ -79,6 +79,11 @@ impl Authorizer {
         }
     }
 
+    /// The policy that holds now.
+    pub(super) fn current(&self) -> Option<Policy> {
+        self.policy().map(|policy| Policy::clone(&policy.live.load()))
+    }
+
     /// Counts the policies that there were; `None` where there is but one.
     pub(super) fn generation(&self) -> Option<u64> {
         self.policy().filter(|policy| policy.may_change).map(|policy| policy.live.generation())
@@ -109,20 +114,22 @@ impl PolicyAuthorizer {
         PolicyRequest::new(path, headers, PeerFacts::from(peer), gate.clock.now())
     }
 
-    /// Asks for those who were proven.
+    /// Asks for those who were proven. The policy comes along where there is an audit.
     fn permit(
         &self,
         gate: &Inner,
         question: Question<'_>,
         callers: &[Authenticated],
-    ) -> Result<Permit, Box<Refusal>> {
+    ) -> Result<(Permit, Option<Policy>), Box<Refusal>> {
         let request = self.request(gate, question).with_callers(callers);
         let policy = self.live.load();
+        let asked = gate.audit.as_ref().map(|_| Policy::clone(&policy));
         let decision = policy.decide(&request);
         let known = callers.iter().find(|caller| !caller.is_anonymous());
         let (reason, detail) = match (decision.rule(), decision.is_allowed()) {
             (Some(rule), true) => {
-                return Ok(Permit::new(Arc::clone(rule), known.or(callers.first()).cloned()));
+                let permit = Permit::new(Arc::clone(rule), known.or(callers.first()).cloned());
+                return Ok((permit, asked));
             }
             // A verified certificate is a name, whether or not an authenticator vouches for it.
             _ if known.is_none() && question.peer.certificate().is_none() => {
@@ -134,6 +141,7 @@ impl PolicyAuthorizer {
         Err(Box::new(Refusal {
             rule: decision.rule().cloned(),
             caller: known.map(|caller| caller.principal().clone()),
+            policy: asked,
             ..Refusal::new(reason, detail)
         }))
     }
@@ -148,7 +156,9 @@ impl Inner {
     ) -> Option<Result<Permit, Box<Refusal>>> {
         match &self.authorizer {
             Authorizer::Rules(rules) => rules.find(&question.path)?.authorize(callers).ok().map(Ok),
-            Authorizer::Policy(policy) => Some(policy.permit(self, question, callers)),
+            Authorizer::Policy(policy) => {
+                Some(policy.permit(self, question, callers).map(|(permit, _)| permit))
+            }
         }
     }
 
@@ -161,8 +171,9 @@ impl Inner {
     ) -> Decision {
         let generation = policy.live.generation();
         match policy.permit(self, question, &callers) {
-            Ok(permit) => {
-                Decision::Pass(AuthContext::decided_by(generation, permit, callers), carried)
+            Ok((permit, asked)) => {
+                let context = AuthContext::decided_by(generation, asked, permit, callers);
+                Decision::Pass(context, carried)
             }
             Err(refusal) => Decision::Refused(refusal),
         }
@@ -184,7 +195,8 @@ impl Inner {
             Some(rule) => {
                 let permit = Permit::new(Arc::clone(rule), None);
                 let nobody = Arc::clone(&self.nobody);
-                let context = AuthContext::decided_by(generation, permit, nobody);
+                let asked = self.audit.as_ref().map(|_| Policy::clone(&loaded));
+                let context = AuthContext::decided_by(generation, asked, permit, nobody);
                 Decision::Pass(context, Carried::perhaps(self.reads))
             }
             None => Decision::Refused(refusal),

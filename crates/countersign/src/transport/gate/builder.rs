@@ -1,12 +1,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::audit::check_loggers;
 use super::authorizer::Authorizer;
 use super::challenge::Challenge;
 use super::denial::{DecisionIds, Denials};
 use super::layer::{Gate, Inner};
 use super::memory::GateMark;
 use super::watch::{StreamExpiry, Watching};
+use crate::audit::Audit;
 use crate::authentication::{Authenticator, EvidenceKinds};
 use crate::authorization::{Authorization, InvalidPattern, RulesError};
 use crate::clock::{Clock, SystemClock};
@@ -25,6 +27,7 @@ pub struct GateBuilder {
     modes: Vec<(String, StreamExpiry)>,
     recheck_every: Duration,
     quota: Option<Quota>,
+    audit: Option<Audit>,
 }
 
 /// Why a gate cannot be built.
@@ -56,6 +59,16 @@ pub enum GateError {
         /// Those that are there.
         known: Vec<String>,
     },
+    /// The policy wants decisions to be logged by somebody whom the gate's audit has not got.
+    #[error(
+        "the policy wants its decisions logged by {name:?}, and the gate's audit has {known:?}"
+    )]
+    UnknownAuditLogger {
+        /// The logger that is missing.
+        name: String,
+        /// Those that are there.
+        known: Vec<String>,
+    },
     /// What an authenticator challenges with is not a scheme, and no header could say it.
     #[error("the authenticator {name:?} challenges with {scheme:?}, which is not a scheme")]
     Challenge {
@@ -83,6 +96,7 @@ impl GateBuilder {
             modes: Vec::new(),
             recheck_every: Watching::EVERY,
             quota: None,
+            audit: None,
         }
     }
 
@@ -190,6 +204,16 @@ impl GateBuilder {
         self
     }
 
+    /// What each decision is told to. Default: nothing but the log.
+    ///
+    /// Each call that passes, each that is refused, and each that is ended later makes one
+    /// [event](crate::audit::AuditEvent). A policy's `audit_logging_options` choose which of the
+    /// audit's sinks get what (gRFC A59); its loggers have to be among them, or be optional.
+    pub fn audit(mut self, audit: impl Into<Audit>) -> Self {
+        self.audit = Some(audit.into());
+        self
+    }
+
     /// Checks everything.
     ///
     /// # Errors
@@ -206,6 +230,7 @@ impl GateBuilder {
                 return Err(GateError::Challenge { name, scheme });
             }
         }
+        check_loggers(&self.authorization.kind, self.audit.as_ref())?;
         let authorizer = Authorizer::new(self.authorization.kind, &names)?;
         let quotable = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
         if !self.realm.bytes().all(quotable) {
@@ -231,6 +256,7 @@ impl GateBuilder {
             tonic_connection_info: self.tonic_connection_info,
             watching: Watching::new(self.modes, self.recheck_every)?,
             quota: self.quota,
+            audit: self.audit,
         }))
     }
 }

@@ -86,7 +86,8 @@ impl Challenge {
             | Reason::PolicyDenied
             | Reason::RateLimited
             | Reason::PolicyError
-            | Reason::VerifierUnavailable => &[],
+            | Reason::VerifierUnavailable
+            | Reason::AuditUnavailable => &[],
         }
     }
 }

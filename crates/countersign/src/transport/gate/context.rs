@@ -6,7 +6,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::authentication::{Authenticated, Lease};
-use crate::authorization::Permit;
+use crate::authorization::{Permit, Policy};
 use crate::identity::{PeerIdentity, Principal};
 use crate::transport::server::{ConnectionInfo, connection_info};
 
@@ -26,28 +26,41 @@ struct Inner {
     may_end: bool,
     /// Which of the policies that followed each other decided.
     generation: u64,
+    /// That policy, where it is put on record.
+    policy: Option<Policy>,
 }
 
 impl AuthContext {
     pub(super) fn new(permit: Permit, callers: Arc<[Authenticated]>) -> Self {
-        Self::decided_by(0, permit, callers)
+        Self::decided_by(0, None, permit, callers)
     }
 
     /// By one of the policies that followed each other.
     pub(super) fn decided_by(
         generation: u64,
+        policy: Option<Policy>,
         permit: Permit,
         callers: Arc<[Authenticated]>,
     ) -> Self {
         let may_end = callers.iter().any(|caller| {
             caller.expires_at().is_some() || caller.lease_of_call().is_some_and(Lease::may_end)
         });
-        Self { inner: Arc::new(Inner { permit, callers, may_end, generation }) }
+        Self { inner: Arc::new(Inner { permit, callers, may_end, generation, policy }) }
     }
 
     /// Which of the policies decided.
     pub(super) fn generation(&self) -> u64 {
         self.inner.generation
+    }
+
+    /// The policy that decided, where there is an audit.
+    pub(super) fn policy(&self) -> Option<&Policy> {
+        self.inner.policy.as_ref()
+    }
+
+    /// The rule, shared.
+    pub(super) fn shared_rule(&self) -> &Arc<str> {
+        self.inner.permit.shared_rule()
     }
 
     /// Whether the call has to be watched.

@@ -3,20 +3,21 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use http::uri::Uri;
 
 use super::authorizer::Question;
 use super::context::AuthContext;
+use super::denial::DecisionId;
 use super::layer::Inner;
 use super::memory::{Memory, Recalled};
 use crate::authentication::{
     Authenticated, AuthenticationError, CallTarget, Carried, Evidence, Judged, Malformed,
     Presented, Reason,
 };
-use crate::authorization::{Access, Rule};
+use crate::authorization::{Access, Policy, Rule};
 use crate::identity::{MethodPath, PeerIdentity, Principal};
 use crate::quota::Exceeded;
 
@@ -28,6 +29,8 @@ pub(super) struct Call<'a> {
     pub(super) peer: &'a PeerIdentity,
     /// What its connection remembers; nothing over somebody else's listener.
     pub(super) memory: Option<&'a Memory>,
+    /// When the gate first saw it, where that is put on record.
+    pub(super) began: Option<Instant>,
 }
 
 /// Why a call does not pass.
@@ -43,6 +46,10 @@ pub(super) struct Refusal {
     pub(super) retry_after: Option<Duration>,
     /// The limit that refuses it.
     pub(super) exceeded: Option<Box<Exceeded>>,
+    /// The policy that was asked, where there is an audit.
+    pub(super) policy: Option<Policy>,
+    /// Its name, if it has one already.
+    pub(super) decision: Option<DecisionId>,
 }
 
 /// What becomes of a call.
@@ -243,6 +250,8 @@ impl Refusal {
             nonce: None,
             retry_after: None,
             exceeded: None,
+            policy: None,
+            decision: None,
         }
     }
 

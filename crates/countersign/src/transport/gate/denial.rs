@@ -21,7 +21,7 @@ const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// Names one decision, to the caller and in the log.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DecisionId([u8; ID_LENGTH]);
 
 /// Gives decisions their names: a keyed hash of a count, so that none comes twice from one gate
@@ -44,6 +44,11 @@ impl DecisionId {
         Self(std::array::from_fn(digit))
     }
 
+    /// Its digits.
+    pub(super) fn bytes(&self) -> [u8; ID_LENGTH] {
+        self.0
+    }
+
     fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("hexadecimal digits")
     }
@@ -63,7 +68,7 @@ impl std::fmt::Display for DecisionId {
 }
 
 /// The code and the text of each class. One match, complete, so that a new class has to choose.
-fn face(reason: Reason) -> (Code, &'static str) {
+pub(super) fn face(reason: Reason) -> (Code, &'static str) {
     match reason {
         Reason::CredentialsMissing => {
             (Code::Unauthenticated, "the call needs credentials and has none")
@@ -88,6 +93,9 @@ fn face(reason: Reason) -> (Code, &'static str) {
         Reason::PolicyError => (Code::Internal, "the call could not be decided"),
         Reason::VerifierUnavailable => {
             (Code::Unavailable, "credentials cannot be checked at the moment")
+        }
+        Reason::AuditUnavailable => {
+            (Code::Unavailable, "the call cannot be put on record at the moment")
         }
     }
 }
@@ -202,7 +210,9 @@ fn retry_after(refusal: &Refusal, decision: DecisionId) -> Option<Duration> {
     const SHORT: Duration = Duration::from_secs(5);
     match refusal.reason {
         // Callers come back one to five seconds later, not all at once.
-        Reason::VerifierUnavailable => Some(Duration::from_secs_f64(1.0 + 4.0 * decision.jitter())),
+        Reason::VerifierUnavailable | Reason::AuditUnavailable => {
+            Some(Duration::from_secs_f64(1.0 + 4.0 * decision.jitter()))
+        }
         Reason::RateLimited => refusal.retry_after,
         // A clock that is a little ahead; by more it is no matter of waiting.
         Reason::TokenNotYetValid => refusal.retry_after.filter(|after| *after < SHORT),

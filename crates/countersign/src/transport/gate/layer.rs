@@ -14,6 +14,7 @@ use super::denial::{DecisionId, DecisionIds, Denials, shortened};
 use super::memory::GateMark;
 use super::service::GateService;
 use super::watch::Watching;
+use crate::audit::Audit;
 use crate::authentication::{Authenticated, Authenticator, Carried, DPOP, EvidenceKinds, Reason};
 use crate::clock::Clock;
 use crate::credentials::API_KEY;
@@ -75,6 +76,7 @@ pub(super) struct Inner {
     pub(super) tonic_connection_info: bool,
     pub(super) watching: Watching,
     pub(super) quota: Option<Quota>,
+    pub(super) audit: Option<Audit>,
 }
 
 impl Gate {
@@ -128,7 +130,7 @@ impl Inner {
 
     /// Writes the reason where the operator finds it, and tells the caller the class.
     pub(super) fn refuse(&self, call: Call<'_>, refusal: &Refusal) -> Response<()> {
-        let decision = self.decisions.next();
+        let decision = refusal.decision.unwrap_or_else(|| self.decisions.next());
         self.tell(call, refusal, decision);
         self.denials.response(call.headers, refusal, decision)
     }

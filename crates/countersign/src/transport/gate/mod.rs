@@ -1,5 +1,6 @@
 //! The server's tower layer: nobody reaches a handler unless a rule says so by name.
 
+mod audit;
 mod authorizer;
 mod body;
 mod builder;

@@ -3,6 +3,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use http::{Request, Response};
 use pin_project_lite::pin_project;
@@ -66,25 +67,29 @@ where
                 }
             },
             memory: info.map(ConnectionInfo::memory),
+            began: self.gate.began(),
         };
         let decided = self.gate.decide_now(call).map(|it| self.gate.metered(call, it));
+        let decided = decided.map(|(it, flow)| (self.gate.audited(call, it), flow));
         let state = match decided {
-            Some((Decision::Pass(context, carried), flow)) => {
-                let watch = Watch::start(&self.gate, call, &context);
+            Some(((Decision::Pass(context, carried), id), flow)) => {
+                let watch = Watch::start(&self.gate, call, &context, id);
                 let pass = Pass { context, carried, watch, flow };
                 pass.enter(&self.gate, &mut self.inner, request)
             }
-            Some((Decision::Refused(refusal), _)) => {
+            Some(((Decision::Refused(refusal), _), _)) => {
                 State::refused(self.gate.refuse(call, &refusal))
             }
-            Some((Decision::NotCanonical, _)) => {
+            Some(((Decision::NotCanonical, _), _)) => {
                 State::refused(denial::not_canonical(call.headers))
             }
             None => {
                 // The clone that was polled ready is the one to call.
                 let clone = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, clone);
-                State::Deciding { future: Box::pin(wait(Arc::clone(&self.gate), inner, request)) }
+                let began = call.began;
+                let future = Box::pin(wait(Arc::clone(&self.gate), inner, request, began));
+                State::Deciding { future }
             }
         };
         GateFuture { state }
@@ -124,6 +129,7 @@ async fn wait<S, ReqBody>(
     gate: Arc<Inner>,
     mut inner: S,
     request: Request<ReqBody>,
+    began: Option<Instant>,
 ) -> State<S::Future>
 where
     S: Service<Request<GateBody<ReqBody>>>,
@@ -137,10 +143,12 @@ where
         headers: &parts.headers,
         peer: &peer,
         memory: info.as_ref().map(ConnectionInfo::memory),
+        began,
     };
-    match gate.metered(call, gate.decide(call).await) {
-        (Decision::Pass(context, carried), flow) => {
-            let watch = Watch::start(&gate, call, &context);
+    let (decision, flow) = gate.metered(call, gate.decide(call).await);
+    match gate.audited(call, decision) {
+        (Decision::Pass(context, carried), id) => {
+            let watch = Watch::start(&gate, call, &context, id);
             let pass = Pass { context, carried, watch, flow };
             pass.enter(&gate, &mut inner, Request::from_parts(parts, body))
         }

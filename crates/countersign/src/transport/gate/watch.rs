@@ -10,11 +10,13 @@ use http::uri::Uri;
 use http::{HeaderMap, HeaderValue};
 use tokio::time::{Instant, Sleep};
 
+use super::audit::Ongoing;
 use super::authorizer::Question;
 use super::context::AuthContext;
 use super::decision::{Call, Refusal};
 use super::denial::DecisionId;
 use super::layer::Inner;
+use crate::audit::CallIds;
 use crate::authentication::{Authenticated, CallTarget, Carrier, Lease, Presented, Reason};
 use crate::authorization::{InvalidPattern, Pattern, Permit};
 use crate::identity::{MethodPath, PeerIdentity};
@@ -84,6 +86,9 @@ struct Watched {
     credential: Option<(Carrier, HeaderValue)>,
     /// Where a policy may have to be asked again.
     headers: Option<Box<HeaderMap>>,
+    /// For the record of its end.
+    call_ids: CallIds,
+    passed_as: Option<DecisionId>,
     state: Mutex<State>,
 }
 
@@ -139,6 +144,7 @@ impl Watch {
         gate: &Arc<Inner>,
         call: Call<'_>,
         context: &AuthContext,
+        passed_as: Option<DecisionId>,
     ) -> Option<(Self, Self)> {
         if !context.may_end() && gate.authorizer.generation().is_none() {
             return None;
@@ -170,6 +176,11 @@ impl Watch {
             context: context.clone(),
             credential,
             headers: gate.authorizer.keep(call.headers),
+            call_ids: match gate.audit {
+                Some(_) => CallIds::of(call.headers),
+                None => CallIds::default(),
+            },
+            passed_as,
             state: Mutex::new(state),
         });
         let half = |watched, half| Self { watched, half, timer: None, check: None };
@@ -315,6 +326,9 @@ impl Watched {
         refusal.caller = self.context.caller().map(|caller| caller.principal().clone());
         let decision = self.gate.decisions.next();
         self.gate.tell_ended(&self.uri, &self.peer, &refusal, decision);
+        let (uri, peer, call_ids, passed_as) =
+            (&self.uri, &self.peer, &self.call_ids, self.passed_as);
+        self.gate.record_end(&Ongoing { uri, peer, call_ids, passed_as }, &refusal, decision);
         let over = Arc::new(Over { refusal, decision });
         state.over = Some(Arc::clone(&over));
         state.wake();

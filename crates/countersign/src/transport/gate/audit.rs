@@ -1,0 +1,193 @@
+//! What a gate puts on record: each decision once, under the ID that its caller gets.
+
+use std::time::Instant;
+
+use http::uri::Uri;
+use tonic::Code;
+
+use super::builder::GateError;
+use super::decision::{Call, Decision, Refusal};
+use super::denial::{DecisionId, face};
+use super::layer::Inner;
+use crate::audit::{Audit, AuditEvent, AuditOutcome, CallIds, RefusalFacts, Text, Wanted};
+use crate::authentication::{Authenticated, Reason};
+use crate::authorization::{AuthorizationKind, Policy};
+use crate::identity::PeerIdentity;
+
+/// A call that goes on, as far as the record of its end needs it.
+pub(super) struct Ongoing<'a> {
+    pub(super) uri: &'a Uri,
+    pub(super) peer: &'a PeerIdentity,
+    pub(super) call_ids: &'a CallIds,
+    /// The decision by which it was let pass, if that is on record.
+    pub(super) passed_as: Option<DecisionId>,
+}
+
+impl Inner {
+    /// The time now, where somebody will ask how long a decision took.
+    #[inline]
+    pub(super) fn began(&self) -> Option<Instant> {
+        self.audit.as_ref().map(|_| Instant::now())
+    }
+
+    /// Puts a decision on record. The ID is of a call that passes.
+    ///
+    /// Where there is no room and no call may go on without, it is refused instead.
+    #[inline]
+    pub(super) fn audited(
+        &self,
+        call: Call<'_>,
+        decision: Decision,
+    ) -> (Decision, Option<DecisionId>) {
+        match &self.audit {
+            None => (decision, None),
+            Some(audit) => self.put_on_record(audit, call, decision),
+        }
+    }
+
+    fn put_on_record(
+        &self,
+        audit: &Audit,
+        call: Call<'_>,
+        mut decision: Decision,
+    ) -> (Decision, Option<DecisionId>) {
+        let policy = match &decision {
+            Decision::Pass(context, _) => context.policy().cloned(),
+            Decision::Refused(refusal) => refusal.policy.clone(),
+            Decision::NotCanonical => None,
+        };
+        // Where no rule was asked, the policy that would have been.
+        let policy = policy.or_else(|| self.authorizer.current());
+        let passes = matches!(decision, Decision::Pass(..));
+        let wanted = wanted(audit, passes, policy.as_ref());
+        if wanted.is_nobody() {
+            return (decision, None);
+        }
+        let id = self.decisions.next();
+        if let Decision::Refused(refusal) = &mut decision {
+            refusal.decision = Some(id);
+        }
+        let event = self.event(call, &decision, id, policy.clone());
+        if audit.record(wanted, event).is_ok() {
+            return (decision, passes.then_some(id));
+        }
+        let refused = Decision::Refused(Box::new(unrecorded(decision, id)));
+        let event = self.event(call, &refused, id, policy);
+        let wanted = self::wanted(audit, false, event.policy_itself());
+        audit.note(wanted, event);
+        (refused, None)
+    }
+
+    fn event(
+        &self,
+        call: Call<'_>,
+        decision: &Decision,
+        id: DecisionId,
+        policy: Option<Policy>,
+    ) -> AuditEvent {
+        let (principal, rule, refusal) = match decision {
+            Decision::Pass(context, _) => {
+                let principal = context.caller().map(Authenticated::principal);
+                (principal, Some(context.shared_rule()), None)
+            }
+            Decision::Refused(refusal) => {
+                (refusal.caller.as_ref(), refusal.rule.as_ref(), Some(facts(refusal)))
+            }
+            Decision::NotCanonical => {
+                let detail = "the path is not a method's one spelling".into();
+                let status = Code::Unimplemented as i32;
+                (None, None, Some(RefusalFacts { reason: None, detail, status }))
+            }
+        };
+        AuditEvent {
+            id: id.bytes(),
+            time: self.clock.now(),
+            outcome: match &refusal {
+                None => AuditOutcome::Allowed,
+                Some(_) => AuditOutcome::Refused,
+            },
+            method: Text::new(call.uri.path()),
+            peer: call.peer.clone(),
+            principal: principal.cloned(),
+            rule: rule.cloned(),
+            policy,
+            refusal,
+            call_ids: CallIds::of(call.headers),
+            passed_as: None,
+            latency: call.began.map(|began| began.elapsed()),
+        }
+    }
+
+    /// Puts on record that a call was ended that had been let pass.
+    pub(super) fn record_end(&self, call: &Ongoing<'_>, refusal: &Refusal, id: DecisionId) {
+        let Some(audit) = &self.audit else { return };
+        let policy = refusal.policy.clone().or_else(|| self.authorizer.current());
+        let wanted = wanted(audit, false, policy.as_ref());
+        if wanted.is_nobody() {
+            return;
+        }
+        let event = AuditEvent {
+            id: id.bytes(),
+            time: self.clock.now(),
+            outcome: AuditOutcome::Ended,
+            method: Text::new(call.uri.path()),
+            peer: call.peer.clone(),
+            principal: refusal.caller.clone(),
+            rule: refusal.rule.clone(),
+            policy,
+            refusal: Some(facts(refusal)),
+            call_ids: call.call_ids.clone(),
+            passed_as: call.passed_as.map(|id| id.bytes()),
+            latency: None,
+        };
+        audit.note(wanted, event);
+    }
+}
+
+fn wanted(audit: &Audit, allowed: bool, policy: Option<&Policy>) -> Wanted {
+    audit.wanted(allowed, policy.map(Policy::audit))
+}
+
+fn facts(refusal: &Refusal) -> RefusalFacts {
+    let (code, _) = face(refusal.reason);
+    RefusalFacts {
+        reason: Some(refusal.reason),
+        detail: refusal.detail.clone(),
+        status: code as i32,
+    }
+}
+
+/// The refusal of a call whose decision there is no room for, whatever it was.
+fn unrecorded(decision: Decision, id: DecisionId) -> Refusal {
+    let (caller, rule) = match decision {
+        Decision::Pass(context, _) => {
+            let caller = context.caller().map(|caller| caller.principal().clone());
+            (caller, Some(context.shared_rule().clone()))
+        }
+        Decision::Refused(refusal) => (refusal.caller, refusal.rule),
+        Decision::NotCanonical => (None, None),
+    };
+    let detail = "the decision cannot be put on record";
+    Refusal { caller, rule, decision: Some(id), ..Refusal::new(Reason::AuditUnavailable, detail) }
+}
+
+/// Refuses a policy that wants its decisions logged by somebody whom the audit has not got.
+pub(super) fn check_loggers(
+    authorization: &AuthorizationKind,
+    audit: Option<&Audit>,
+) -> Result<(), GateError> {
+    let known: Vec<String> = audit.into_iter().flat_map(Audit::names).map(str::to_owned).collect();
+    let policy = match authorization {
+        AuthorizationKind::Rules(_) => return Ok(()),
+        AuthorizationKind::Policy(policy) => policy.clone(),
+        AuthorizationKind::File(file) => {
+            // First, so that no other policy can come between.
+            file.audited_by(&known);
+            file.current()
+        }
+    };
+    match policy.audit().missing(&known).map(str::to_owned) {
+        Some(name) => Err(GateError::UnknownAuditLogger { name, known }),
+        None => Ok(()),
+    }
+}

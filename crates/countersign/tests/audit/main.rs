@@ -1,0 +1,10 @@
+//! What is on record of a gate's decisions, and what becomes of calls when it cannot be.
+
+mod decisions;
+mod full;
+mod kit;
+mod policies;
+mod secrets;
+mod sinks;
+#[path = "../support/reached.rs"]
+mod support;
