@@ -184,6 +184,7 @@ impl Quota {
     /// Takes a call from every limit that is for it, or from none.
     ///
     /// For those who stand no [`Gate`](crate::Gate) before a service; gates do this themselves.
+    /// No [store](Self::shared) is asked: calls are counted in this process.
     ///
     /// # Errors
     ///
@@ -191,18 +192,21 @@ impl Quota {
     #[inline]
     pub fn admit(&self, call: QuotaCall<'_>) -> Result<Admission, Exceeded> {
         let asked = self.ask(call);
-        let bytes = asked.bytes()?;
-        let place = asked.place()?;
+        let admission = asked.admit_but_for_calls()?;
         if asked.cost > 0 {
             asked.take_all()?;
         }
-        Ok(Admission { _place: place, bytes })
+        Ok(admission)
+    }
+
+    /// The same for what no store counts: bytes, and calls under way.
+    pub(super) fn admit_but_for_calls(&self, call: QuotaCall<'_>) -> Result<Admission, Exceeded> {
+        self.ask(call).admit_but_for_calls()
     }
 
     /// What a call takes from which buckets, in words that are the same in every process. For
     /// stores; in memory nothing is taken.
-    #[allow(dead_code, reason = "for shared stores")]
-    pub(crate) fn charges<'a>(
+    pub(super) fn charges<'a>(
         &'a self,
         call: QuotaCall<'a>,
     ) -> impl Iterator<Item = Charge<'a>> + use<'a> {
@@ -216,8 +220,13 @@ impl Quota {
     }
 
     /// What is left of a caller's own limits: `ratelimit-policy` and `ratelimit`, where it is
-    /// wanted and there are any.
-    pub(crate) fn announce(&self, call: QuotaCall<'_>) -> Option<(String, String)> {
+    /// wanted and there are any. `said`: what a store has said of those of calls, if one was
+    /// asked; of what it has not spoken of, nothing is told.
+    pub(crate) fn announce(
+        &self,
+        call: QuotaCall<'_>,
+        said: Option<&Left<'_>>,
+    ) -> Option<(String, String)> {
         let caller = call.caller.filter(|_| self.announced)?;
         let asked = self.ask(call);
         let (mut policies, mut available) = (Vec::new(), Vec::new());
@@ -227,10 +236,12 @@ impl Quota {
                 continue;
             };
             let now = rule.pace.at_ns(asked.now);
-            let left = match meter {
-                Meter::At(meter) => meter.remaining(&rule.pace, now),
-                Meter::In(map, key) => map.remaining(key, now),
+            let left = match (said, rule.unit, meter) {
+                (Some(said), Unit::Calls, _) => said.of(rule),
+                (_, _, Meter::At(meter)) => Some(meter.remaining(&rule.pace, now)),
+                (_, _, Meter::In(map, key)) => Some(map.remaining(key, now)),
             };
+            let Some(left) = left else { continue };
             policies.push(fields::policy(rule));
             let window = match left {
                 0 => rule.limit().time_of(1),
@@ -291,7 +302,25 @@ impl Quota {
     }
 }
 
+/// What a store has left under which limits.
+#[derive(Debug, Default)]
+pub(crate) struct Left<'a>(pub(super) Vec<(Charge<'a>, u64)>);
+
+impl Left<'_> {
+    fn of(&self, rule: &Arc<Rule>) -> Option<u64> {
+        let found = self.0.iter().find(|(charge, _)| Arc::ptr_eq(charge.rule, rule));
+        found.map(|(_, left)| *left)
+    }
+}
+
 impl<'a> Asked<'a> {
+    #[inline]
+    fn admit_but_for_calls(&self) -> Result<Admission, Exceeded> {
+        let bytes = self.bytes()?;
+        let place = self.place()?;
+        Ok(Admission { _place: place, bytes })
+    }
+
     /// The limits that are for the call's method.
     fn rules(&self, unit: Unit) -> impl Iterator<Item = (usize, &'a Arc<Rule>)> + use<'a> {
         let methods = self.methods;
@@ -454,14 +483,12 @@ impl<'a> Asked<'a> {
 
 /// What a call takes from one bucket of a store.
 #[derive(Debug)]
-#[allow(dead_code, reason = "for shared stores")]
 pub(crate) struct Charge<'a> {
     rule: &'a Arc<Rule>,
     subject: Subject<'a>,
     cost: u64,
 }
 
-#[allow(dead_code, reason = "for shared stores")]
 impl<'a> Charge<'a> {
     /// The limit's name.
     pub(crate) fn name(&self) -> &'a str {

@@ -3,10 +3,13 @@
 
 mod buckets;
 mod down;
+mod gates;
 #[path = "../support/proxy.rs"]
 #[allow(dead_code, reason = "each test file uses a part of it")]
 mod proxy;
 mod server;
+#[path = "../support/reached.rs"]
+mod support;
 mod who;
 
 use std::time::Duration;

@@ -15,6 +15,7 @@ mod breaker;
 mod bucket;
 mod counters;
 mod error;
+mod fleet;
 mod known;
 mod share;
 mod shared;
@@ -32,6 +33,7 @@ use super::meter::Allowance;
 pub use bucket::Bucket;
 pub use counters::StoreCounters;
 pub use error::{QuotaStoreError, QuotaStoreErrorKind};
+pub(crate) use fleet::StoreSays;
 pub use shared::{DecidedBy, SharedQuota, Verdict, WhenDown};
 #[cfg(feature = "valkey")]
 pub use valkey::ValkeyStore;

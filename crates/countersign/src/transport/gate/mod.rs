@@ -14,6 +14,7 @@ mod memory;
 mod metering;
 mod readiness;
 mod service;
+mod shared_quota;
 mod watch;
 
 pub use body::GateBody;

@@ -69,26 +69,29 @@ where
             memory: info.map(ConnectionInfo::memory),
             began: self.gate.began(),
         };
-        let decided = self.gate.decide_now(call).map(|it| self.gate.metered(call, it));
-        let decided = decided.map(|(it, flow)| (self.gate.audited(call, it), flow));
-        let state = match decided {
-            Some(((Decision::Pass(context, carried), id), flow)) => {
+        let decided = self.gate.decide_now(call).map(|it| self.gate.metered_now(call, it));
+        let audited = |(it, flow)| (self.gate.audited(call, it), flow);
+        let state = match decided.map(|metered| metered.map(audited)) {
+            Some(Ok(((Decision::Pass(context, carried), id), flow))) => {
                 let watch = Watch::start(&self.gate, call, &context, id);
                 let pass = Pass { context, carried, watch, flow };
                 pass.enter(&self.gate, &mut self.inner, request)
             }
-            Some(((Decision::Refused(refusal), _), _)) => {
+            Some(Ok(((Decision::Refused(refusal), _), _))) => {
                 State::refused(self.gate.refuse(call, &refusal))
             }
-            Some(((Decision::NotCanonical, _), _)) => {
+            Some(Ok(((Decision::NotCanonical, _), _))) => {
                 State::refused(denial::not_canonical(call.headers))
             }
-            None => {
+            undecided => {
                 // The clone that was polled ready is the one to call.
                 let clone = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, clone);
-                let began = call.began;
-                let future = Box::pin(wait(Arc::clone(&self.gate), inner, request, began));
+                let so_far = SoFar {
+                    began: call.began,
+                    decision: undecided.and_then(|metered| metered.err()),
+                };
+                let future = Box::pin(wait(Arc::clone(&self.gate), inner, request, so_far));
                 State::Deciding { future }
             }
         };
@@ -124,12 +127,19 @@ impl Pass {
     }
 }
 
-/// Decides where an authenticator has to wait.
+/// What is known of a call that has to wait.
+struct SoFar {
+    began: Option<Instant>,
+    /// `None`: an authenticator has to wait. Else a store of quotas has to be asked.
+    decision: Option<Decision>,
+}
+
+/// Decides where an authenticator has to wait, or a store of quotas has to be asked.
 async fn wait<S, ReqBody>(
     gate: Arc<Inner>,
     mut inner: S,
     request: Request<ReqBody>,
-    began: Option<Instant>,
+    so_far: SoFar,
 ) -> State<S::Future>
 where
     S: Service<Request<GateBody<ReqBody>>>,
@@ -143,9 +153,13 @@ where
         headers: &parts.headers,
         peer: &peer,
         memory: info.as_ref().map(ConnectionInfo::memory),
-        began,
+        began: so_far.began,
     };
-    let (decision, flow) = gate.metered(call, gate.decide(call).await);
+    let decision = match so_far.decision {
+        Some(decision) => decision,
+        None => gate.decide(call).await,
+    };
+    let (decision, flow) = gate.metered_by_store(call, decision).await;
     match gate.audited(call, decision) {
         (Decision::Pass(context, carried), id) => {
             let watch = Watch::start(&gate, call, &context, id);
