@@ -40,7 +40,8 @@ func runClient(args []string) error {
 		ca          = flags.String("ca", "", "CA of the server's certificate, PEM")
 		serverName  = flags.String("server-name", "", "name that the certificate must carry")
 		token       = flags.String("token", "", "bearer token")
-		mode        = flags.String("mode", "header", "header: hard-coded metadata, oauth: a token source")
+		mode        = flags.String("mode", "header", "header: hard-coded metadata, oauth: a token source, jwt-access: a service account's key")
+		keyFile     = flags.String("key-file", "", "service account's key, JSON")
 		calls       = flags.Int("calls", 10000, "calls that count")
 		warmUp      = flags.Int("warm-up", 1000, "calls before those")
 		concurrency = flags.Int("concurrency", 100, "calls at a time")
@@ -51,7 +52,7 @@ func runClient(args []string) error {
 	if *target == "" || *token == "" || *concurrency < 1 {
 		return errors.New("expected --target, --token, and a --concurrency of at least 1")
 	}
-	options, base, err := callCredentials(*mode, *token)
+	options, base, err := callCredentials(*mode, *token, *keyFile)
 	if err != nil {
 		return err
 	}
@@ -83,7 +84,7 @@ func runClient(args []string) error {
 }
 
 // callCredentials returns how the token gets into the calls.
-func callCredentials(mode, token string) ([]grpc.DialOption, context.Context, error) {
+func callCredentials(mode, token, keyFile string) ([]grpc.DialOption, context.Context, error) {
 	base := context.Background()
 	switch mode {
 	case "header":
@@ -93,8 +94,18 @@ func callCredentials(mode, token string) ([]grpc.DialOption, context.Context, er
 		fresh := &oauth2.Token{AccessToken: token, Expiry: time.Now().Add(time.Hour)}
 		source := oauth2.ReuseTokenSource(fresh, oauth2.StaticTokenSource(fresh))
 		return []grpc.DialOption{grpc.WithPerRPCCredentials(oauth.TokenSource{TokenSource: source})}, base, nil
+	case "jwt-access":
+		key, err := os.ReadFile(keyFile)
+		if err != nil {
+			return nil, nil, err
+		}
+		access, err := oauth.NewJWTAccessFromKey(key)
+		if err != nil {
+			return nil, nil, err
+		}
+		return []grpc.DialOption{grpc.WithPerRPCCredentials(access)}, base, nil
 	default:
-		return nil, nil, fmt.Errorf("unknown mode %q, expected `header` or `oauth`", mode)
+		return nil, nil, fmt.Errorf("unknown mode %q, expected `header`, `oauth` or `jwt-access`", mode)
 	}
 }
 

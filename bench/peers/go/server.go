@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/authz"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -24,6 +25,7 @@ type serverOptions struct {
 	cert, key, clientCA string
 	publicKey           string
 	issuer, audience    string
+	policy              string
 }
 
 func serve(args []string) error {
@@ -41,6 +43,7 @@ func serve(args []string) error {
 	flags.StringVar(&options.publicKey, "jwt-public-key", "", "EC public key of the tokens, PEM")
 	flags.StringVar(&options.issuer, "issuer", "", "who has to have issued a token")
 	flags.StringVar(&options.audience, "audience", "", "whom a token has to be for")
+	flags.StringVar(&options.policy, "policy", "", "policy of gRFC A43, JSON")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -79,6 +82,10 @@ func (o serverOptions) mode(name string) ([]grpc.ServerOption, error) {
 		transport, err = o.tls()
 	case "mtls":
 		transport, err = o.mutualTLS()
+	case "mtls-authz":
+		if transport, err = o.mutualTLS(); err == nil {
+			admit, err = o.authz()
+		}
 	case "tls-jwt", "tls-jwt-cached":
 		if transport, err = o.tls(); err == nil {
 			admit, err = o.tokens(name == "tls-jwt-cached")
@@ -138,6 +145,19 @@ func (o serverOptions) tokens(cached bool) (grpc.UnaryServerInterceptor, error) 
 		return guard((&cache{verifier: verifier}).verify), nil
 	}
 	return guard(verifier.verify), nil
+}
+
+// authz is what grpc-go has for a policy file.
+func (o serverOptions) authz() (grpc.UnaryServerInterceptor, error) {
+	text, err := os.ReadFile(o.policy)
+	if err != nil {
+		return nil, err
+	}
+	interceptor, err := authz.NewStatic(string(text))
+	if err != nil {
+		return nil, err
+	}
+	return interceptor.UnaryInterceptor, nil
 }
 
 // watchForEnd returns a channel that yields when standard input ends or SIGTERM

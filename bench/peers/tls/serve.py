@@ -22,6 +22,8 @@ from pathlib import Path
 
 START_SECONDS = 10
 
+MODES = ["tls", "resume-off", "mtls", "tls-tickets", "mtls-tickets"]
+
 # Closed when the server listens. The server itself does not inherit it.
 HELD: list[socket.socket] = []
 
@@ -49,10 +51,7 @@ http {{
     ssl_certificate "{cert}";
     ssl_certificate_key "{key}";
     ssl_protocols TLSv1.3;
-    # The first two would still let tickets out that name cache entries.
-    ssl_session_tickets off;
-    ssl_session_cache off;
-    ssl_conf_command NumTickets 0;
+    {sessions}
     {client_ca}
     location / {{
       return 200;
@@ -60,6 +59,12 @@ http {{
   }}
 }}
 """
+
+
+# The first two would still let tickets out that name cache entries.
+NO_SESSIONS = "ssl_session_tickets off; ssl_session_cache off; ssl_conf_command NumTickets 0;"
+# One ticket for each connection, which holds the whole session.
+TICKETS = "ssl_session_tickets on; ssl_session_cache shared:sessions:10m; ssl_conf_command NumTickets 1;"
 
 
 def nginx(options: argparse.Namespace, directory: Path) -> list[str]:
@@ -83,7 +88,8 @@ def nginx(options: argparse.Namespace, directory: Path) -> list[str]:
             port=port,
             cert=options.cert,
             key=options.key,
-            client_ca=verify if options.mode == "mtls" else "",
+            sessions=TICKETS if options.mode.endswith("-tickets") else NO_SESSIONS,
+            client_ca=verify if options.mode.startswith("mtls") else "",
             listen_http2="" if new else " http2",
             http2_on="http2 on;" if new else "",
         )
@@ -169,15 +175,17 @@ def main() -> None:
     parser.add_argument("server", choices=["nginx", "openssl"])
     parser.add_argument("program")
     parser.add_argument("command", choices=["serve"])
-    parser.add_argument("mode", choices=["tls", "resume-off", "mtls"])
+    parser.add_argument("mode", choices=MODES)
     parser.add_argument("--cert", type=os.path.abspath, required=True)
     parser.add_argument("--key", type=os.path.abspath, required=True)
     parser.add_argument("--client-ca", type=os.path.abspath)
     # Any peer may be given these.
-    for name in ["--jwt-public-key", "--issuer", "--audience"]:
+    for name in ["--jwt-public-key", "--issuer", "--audience", "--policy"]:
         parser.add_argument(name, help="of no use here")
     options = parser.parse_args()
-    if options.mode == "mtls" and options.client_ca is None:
+    if options.server == "openssl" and options.mode.endswith("-tickets"):
+        parser.error("openssl sends no tickets here")
+    if options.mode.startswith("mtls") and options.client_ca is None:
         parser.error("expected --client-ca")
 
     command_of, port_of = {

@@ -35,7 +35,7 @@ pub(crate) enum Program {
     Peer {
         /// The program's path.
         path: PathBuf,
-        /// What it serves: `plain`, `tls`, `mtls`, `tls-jwt`, `tls-jwt-cached`.
+        /// What it serves, for instance `plain` or `tls-jwt`: `bench/peers/README.md` has them.
         mode: &'static str,
         /// Why there is none, if the build said so.
         missing: Option<String>,
@@ -98,8 +98,11 @@ impl Program {
                 if *mode != "plain" {
                     files(&mut command);
                 }
-                if *mode == "mtls" {
+                if mode.starts_with("mtls") {
                     command.arg("--client-ca").arg(material.ca());
+                }
+                if *mode == "mtls-authz" {
+                    command.arg("--policy").arg(material.policy_for_certificates());
                 }
                 if mode.starts_with("tls-jwt") {
                     command.arg("--jwt-public-key").arg(material.jwt_public_key());

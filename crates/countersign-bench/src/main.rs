@@ -3,6 +3,8 @@
 //! `cargo run --release -p countersign-bench -- <suite>` starts servers of several kinds, loads
 //! them from a generator of its own, and reports the CPU time that each spent, as ratios.
 
+mod call;
+mod hold;
 mod launch;
 mod load;
 mod machine;
@@ -28,9 +30,12 @@ use crate::report::Report;
 fn main() -> ExitCode {
     let (suites, options) = match Cli::parse().command {
         Command::Serve(options) => return ended(serve::run(&options).map(|()| true)),
+        Command::Call(options) => return ended(call::run(&options).map(|()| true)),
+        Command::Hold(options) => return ended(hold::run(&options).map(|()| true)),
         Command::All(options) => (Suite::ALL.to_vec(), options),
         Command::Micro(options) => (vec![Suite::Micro], options),
         Command::Calls(options) => (vec![Suite::Calls], options),
+        Command::Client(options) => (vec![Suite::Client], options),
         Command::Handshakes(options) => (vec![Suite::Handshakes], options),
         Command::Accept(options) => (vec![Suite::Accept], options),
         Command::Memory(options) => (vec![Suite::Memory], options),
@@ -66,7 +71,8 @@ fn measure(suites: &[Suite], options: &Options) -> Result<bool, Box<dyn Error>> 
     machine.add_versions(&peers);
     let mut report = Report::new(command, machine);
     for &suite in suites {
-        eprintln!("{}:", suite.name());
+        let minutes = suite.expected(options).as_secs_f64() / 60.0;
+        eprintln!("{}: about {minutes:.1} minutes", suite.name());
         suites::run(suite, options, &peers, placement, &mut report)?;
     }
     let name = match suites {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest;
-use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -15,12 +16,17 @@ use countersign::{Clock as _, SystemClock};
 use countersign_testkit::pki::{Certificate, CertificateAuthority};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tempfile::TempDir;
+
+use crate::serve::SERVICE;
 
 /// Who signs the tokens.
 pub(crate) const ISSUER: &str = "https://issuer.bench.example";
 /// Whom they are for.
 pub(crate) const AUDIENCE: &str = "bench";
+/// The name in the client's certificate.
+const CLIENT: &str = "spiffe://bench.example/client";
 /// The key that signs them.
 const KID: &str = "bench";
 /// What a token's length should be about: a usual one with a dozen claims.
@@ -54,7 +60,7 @@ impl Material {
     pub(crate) fn new() -> Result<Self, Box<dyn Error>> {
         let folder = tempfile::tempdir()?;
         let authority = CertificateAuthority::new("bench CA");
-        let client = authority.client(&["spiffe://bench.example/client"]);
+        let client = authority.client(&[CLIENT]);
         authority.server(&["localhost", "127.0.0.1"]).write(folder.path(), "server")?;
         fs::write(folder.path().join("ca.pem"), authority.certificate_pem())?;
 
@@ -64,12 +70,36 @@ impl Material {
         fs::write(folder.path().join("jwt.pem"), pem("PUBLIC KEY", public.as_ref()))?;
         let (x, y) = key.public_key().as_ref()[1..].split_at(32);
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-        let jwk = serde_json::json!({ "kty": "EC", "crv": "P-256", "kid": KID, "x": x, "y": y });
-        fs::write(
-            folder.path().join("jwks.json"),
-            serde_json::json!({ "keys": [jwk] }).to_string(),
-        )?;
+        let jwk = json!({ "kty": "EC", "crv": "P-256", "kid": KID, "x": x, "y": y });
+        fs::write(folder.path().join("jwks.json"), json!({ "keys": [jwk] }).to_string())?;
+        for (name, source) in [
+            (
+                "policy-tokens.json",
+                json!({ "countersign": { "tokens": [{ "issuers": [ISSUER] }] } }),
+            ),
+            ("policy-certificates.json", json!({ "principals": [CLIENT] })),
+        ] {
+            fs::write(folder.path().join(name), policy(&source).to_string())?;
+        }
         Ok(Self { folder, authority, client, signer, now: SystemClock.now() })
+    }
+
+    /// A policy of ten rules, one of which lets in who has one of our tokens.
+    pub(crate) fn policy_for_tokens(&self) -> PathBuf {
+        self.folder().join("policy-tokens.json")
+    }
+
+    /// A policy of ten rules, one of which lets in who has our client's certificate. Plain gRFC
+    /// A43, which grpc-go reads too.
+    pub(crate) fn policy_for_certificates(&self) -> PathBuf {
+        self.folder().join("policy-certificates.json")
+    }
+
+    /// A file for one server's records. It goes away with everything else.
+    pub(crate) fn audit_file(&self, server: &str) -> PathBuf {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        let name: String = server.chars().map(plain).collect();
+        self.folder().join(format!("audit-{name}.jsonl"))
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -96,6 +126,22 @@ impl Material {
     /// The same key as a key set.
     pub(crate) fn jwks(&self) -> PathBuf {
         self.folder().join("jwks.json")
+    }
+
+    /// A service account's key file, in Google's form, with an RSA key of 2,048 bits.
+    pub(crate) fn service_account(&self) -> Result<PathBuf, Box<dyn Error>> {
+        let key = RsaKeyPair::generate(KeySize::Rsa2048)?;
+        let pkcs8: Pkcs8V1Der<'_> = key.as_der()?;
+        let file = json!({
+            "type": "service_account",
+            "client_email": "orders@bench.example",
+            "private_key_id": KID,
+            "private_key": pem("PRIVATE KEY", pkcs8.as_ref()),
+            "token_uri": "https://id.example/token",
+        });
+        let path = self.folder().join("service-account.json");
+        fs::write(&path, file.to_string())?;
+        Ok(path)
     }
 
     pub(crate) fn authority(&self) -> &CertificateAuthority {
@@ -144,12 +190,25 @@ impl Material {
         for (caller, token) in tokens.iter().enumerate() {
             let principal = format!("caller-{caller:06}");
             let sha256 = hex(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-            listed.push(serde_json::json!({ "principal": principal, "sha256": sha256 }));
+            listed.push(json!({ "principal": principal, "sha256": sha256 }));
         }
         let path = self.folder().join(name);
-        fs::write(&path, serde_json::json!({ "tokens": listed }).to_string())?;
+        fs::write(&path, json!({ "tokens": listed }).to_string())?;
         Ok(path)
     }
+}
+
+/// One rule to deny, eight for other services, and one for ours and this source.
+fn policy(source: &serde_json::Value) -> serde_json::Value {
+    let deny = json!({ "name": "no-purge", "request": { "paths": ["*/Purge"] } });
+    let others = (0..8).map(|n| {
+        let path = format!("/bench.v1.Other{n}/*");
+        json!({ "name": format!("other-{n}"), "request": { "paths": [path] } })
+    });
+    let paths = json!({ "paths": [format!("/{SERVICE}/*")] });
+    let ours = json!({ "name": "echo", "source": source, "request": paths });
+    let allow: Vec<_> = others.chain([ours]).collect();
+    json!({ "name": "bench", "deny_rules": [deny], "allow_rules": allow })
 }
 
 /// Opaque tokens of a size, one per caller.

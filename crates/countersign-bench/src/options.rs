@@ -1,7 +1,8 @@
 //! What the command line asks for.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -24,6 +25,8 @@ pub(crate) enum Command {
     Calls(Options),
     /// Server CPU per connection.
     Handshakes(Options),
+    /// CPU of a client per call: our credentials, stock tonic's and grpc-go's.
+    Client(Options),
     /// Silent and half-open clients, and the end of file descriptors.
     Accept(Options),
     /// Memory per idle connection.
@@ -33,6 +36,12 @@ pub(crate) enum Command {
     /// One server, as the suites start it.
     #[command(hide = true)]
     Serve(ServeOptions),
+    /// One client, as the suite `client` starts it.
+    #[command(hide = true)]
+    Call(CallOptions),
+    /// So many entries of a kind, and the memory that they take.
+    #[command(hide = true)]
+    Hold(HoldOptions),
 }
 
 /// A set of measurements.
@@ -40,6 +49,7 @@ pub(crate) enum Command {
 pub(crate) enum Suite {
     Micro,
     Calls,
+    Client,
     Handshakes,
     Accept,
     Memory,
@@ -47,18 +57,49 @@ pub(crate) enum Suite {
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Micro, Self::Calls, Self::Handshakes, Self::Accept, Self::Memory, Self::Curves];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Micro,
+        Self::Calls,
+        Self::Client,
+        Self::Handshakes,
+        Self::Accept,
+        Self::Memory,
+        Self::Curves,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Micro => "micro",
             Self::Calls => "calls",
+            Self::Client => "client",
             Self::Handshakes => "handshakes",
             Self::Accept => "accept",
             Self::Memory => "memory",
             Self::Curves => "curves",
         }
+    }
+
+    /// How long it takes with these options, about, on two cores of a server of today. Progress
+    /// tells better once the first round is over.
+    pub(crate) fn expected(self, options: &Options) -> Duration {
+        // For a look; in full, with so many rounds and so many requests.
+        let (quick, full, rounds, requests) = match self {
+            Self::Micro => (20, 150, 31, None),
+            Self::Calls => (60, 2_400, 31, Some(8_000)),
+            Self::Client => (20, 240, 31, Some(8_000)),
+            Self::Handshakes => (15, 300, 15, Some(300)),
+            Self::Accept => (20, 150, 1, None),
+            Self::Memory => (15, 180, 5, Some(2_000)),
+            Self::Curves => (45, 480, 15, Some(8_000)),
+        };
+        if options.quick {
+            return Duration::from_secs(quick);
+        }
+        let share = |wanted: Option<u32>, usual: Option<u32>| {
+            wanted.zip(usual).map_or(1.0, |(wanted, usual)| f64::from(wanted) / f64::from(usual))
+        };
+        let more = share(options.rounds, Some(rounds)) * share(options.requests, requests);
+        Duration::from_secs(full).mul_f64(more)
     }
 }
 
@@ -217,6 +258,18 @@ pub(crate) struct ServeOptions {
     /// Rules of the gate.
     #[arg(long, default_value_t = 1)]
     pub(crate) rules: usize,
+    /// A policy of gRFC A43, JSON, in the place of rules.
+    #[arg(long, conflicts_with = "rules")]
+    pub(crate) policy: Option<PathBuf>,
+    /// So many calls a second for each caller, and as many at once.
+    #[arg(long)]
+    pub(crate) quota: Option<u64>,
+    /// A file that a record of every decision goes to; without room for it a call is refused.
+    #[arg(long)]
+    pub(crate) audit: Option<PathBuf>,
+    /// After so many bad credentials in a minute, others from the address are refused unseen.
+    #[arg(long)]
+    pub(crate) failures: Option<u64>,
     /// The deadline for handshakes in our listener, in milliseconds.
     #[arg(long)]
     pub(crate) handshake_timeout_ms: Option<u64>,
@@ -229,4 +282,94 @@ pub(crate) struct ServeOptions {
     /// Where to listen; the port is the system's choice.
     #[arg(long, default_value = "127.0.0.1")]
     pub(crate) address: IpAddr,
+}
+
+/// What a client's calls carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Caller {
+    /// Our channel, and a header that is put into each call by hand.
+    Header,
+    /// Our channel with a bearer token.
+    Bearer,
+    /// Our channel with a cached token from a file.
+    File,
+    /// Our channel with a cached token from a token endpoint.
+    ClientCredentials,
+    /// Our channel with a cached token that it signs itself.
+    SelfSigned,
+    /// tonic's channel with an interceptor.
+    Tonic,
+}
+
+impl Caller {
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Bearer => "bearer",
+            Self::File => "file",
+            Self::ClientCredentials => "client-credentials",
+            Self::SelfSigned => "self-signed",
+            Self::Tonic => "tonic",
+        }
+    }
+}
+
+/// How a client is to be.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CallOptions {
+    pub(crate) caller: Caller,
+    /// The server.
+    #[arg(long)]
+    pub(crate) target: SocketAddr,
+    /// Who vouches for it, PEM.
+    #[arg(long)]
+    pub(crate) ca: PathBuf,
+    /// A file with the token.
+    #[arg(long)]
+    pub(crate) token_file: PathBuf,
+    /// A service account's key, JSON.
+    #[arg(long)]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Calls that count.
+    #[arg(long, default_value_t = 8_000)]
+    pub(crate) calls: usize,
+    /// Calls before those.
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) warm_up: usize,
+    /// Calls at a time.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) concurrency: usize,
+}
+
+/// What there is much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Held {
+    /// Callers in our map of meters.
+    Meters,
+    /// Callers in governor's, by name.
+    Governor,
+    /// JWTs that were verified and are remembered.
+    Tokens,
+    /// API keys whose record is at hand, with the store behind them.
+    Keys,
+}
+
+impl Held {
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Meters => "meters",
+            Self::Governor => "governor",
+            Self::Tokens => "tokens",
+            Self::Keys => "keys",
+        }
+    }
+}
+
+/// What is to be held.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct HoldOptions {
+    pub(crate) held: Held,
+    pub(crate) count: usize,
 }

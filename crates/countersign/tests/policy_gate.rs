@@ -450,6 +450,8 @@ fn what_is_no_policy_leaves_the_last_good_one_and_says_why_until_it_is_mended() 
         assert!(file.reload().expect("a policy"));
         assert_eq!((file.current().name(), problem(&file)), (name, None));
     }
+    let report = file.report();
+    assert_eq!((report.replaced, report.refused), (2, 2), "half a file twice is refused once");
     PolicyFile::open(path.with_extension("other")).expect_err("nothing to begin with");
 }
 
@@ -468,6 +470,7 @@ async fn a_watched_file_is_read_every_second_and_its_problem_told_once_a_minute(
     until("the problem", || logs.lines_with("last good policy").len() == 1).await;
     assert!(file.report().problem.is_some());
     assert_eq!(file.current().name(), "narrow");
+    let first = file.report();
     // A minute of seconds, and then the one that tells it again.
     for told in [1, 2] {
         let began = tokio::time::Instant::now();
@@ -477,11 +480,25 @@ async fn a_watched_file_is_read_every_second_and_its_problem_told_once_a_minute(
         let after = began.elapsed().as_secs();
         assert!((58..=63).contains(&after), "{after}");
     }
+    let report = file.report();
+    assert_eq!((report.replaced, report.refused), (1, 1), "it counts once, however long it lasts");
+    let lasted = report.problem_for.expect("there is a problem") - first.problem_for.expect("too");
+    assert_eq!(report.since_good - first.since_good, lasted);
+    assert!((116..=126).contains(&lasted.as_secs()), "{lasted:?}");
+
+    std::fs::remove_file(&path).expect("removed");
+    tokio::time::sleep(PolicyFile::POLL * 5).await;
+    until("it is missed", || file.report().refused == 2).await;
     std::fs::write(&path, BOTH).expect("written");
     while file.report().replaced == 1 {
         tokio::time::sleep(PolicyFile::POLL).await;
     }
-    assert!(file.report().problem.is_none());
+    // What is good is looked at every second, and stays so.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let report = file.report();
+    assert!(report.problem.is_none() && report.problem_for.is_none());
+    assert!(report.since_good <= PolicyFile::POLL * 3, "{:?}", report.since_good);
+    assert_eq!((report.replaced, report.refused), (2, 2));
 
     // Nobody watches any more.
     drop(watching);

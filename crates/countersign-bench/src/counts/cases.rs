@@ -5,7 +5,10 @@
 //! so the kernel's timing, and the listener's budget, which has no public door of its own, and reading the handshake counters,
 //! which no call does and which compiles to 189 or 519 instructions from one build to the next.
 
+use crate::in_process::layers::Besides;
+use crate::in_process::limits::Callers;
 use crate::in_process::peer::mutual_tls_connection;
+use crate::in_process::policy::{Much, decision};
 use crate::in_process::requests::{PUBLIC_METHOD, Requests};
 use crate::in_process::{Subject, client, layers};
 
@@ -80,7 +83,25 @@ pub const CASES: &[Case] = &[
     },
     Case { name: "rules: 10 globs", make: || layers::gate_with_globs(10, requests()) },
     Case { name: "rules: 100 globs", make: || layers::gate_with_globs(100, requests()) },
+    Case {
+        name: "gate: static token, policy and quota",
+        make: || {
+            let requests = requests().with_authorization(&format!("Bearer {TOKEN}"));
+            layers::gate(&layers::gate_with_token_and(TOKEN, Besides::BOTH), requests)
+        },
+    },
+    Case { name: "policy: 10 exact", make: || decision(Much::Exact, 10) },
+    Case { name: "policy: 10,000 exact", make: || decision(Much::Exact, 10_000) },
+    Case { name: "policy: 10 services", make: || decision(Much::Services, 10) },
+    Case { name: "policy: 10,000 services", make: || decision(Much::Services, 10_000) },
+    Case { name: "policy: 10 prefixes", make: || decision(Much::Prefixes, 10) },
+    Case { name: "policy: 10,000 prefixes", make: || decision(Much::Prefixes, 10_000) },
+    Case { name: "policy: 10,000 principal rules", make: || decision(Much::Principals, 10_000) },
+    Case { name: "quota: a caller by name", make: || Callers::new(1).meters_by_name() },
+    Case { name: "quota: a caller by key", make: || Callers::new(1).meters_by_key() },
     Case { name: "client: bearer token", make: || client::bearer_token(TOKEN) },
+    Case { name: "client: cached token", make: || client::cached_token(TOKEN) },
+    Case { name: "client: cached token of a host", make: client::cached_self_signed },
 ];
 
 fn requests() -> Requests {

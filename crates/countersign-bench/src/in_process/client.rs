@@ -2,21 +2,57 @@
 
 use std::hint::black_box;
 
-use countersign::credentials::{CallDetails, CallMetadata, ChannelSecurityInfo};
-use countersign::{BearerToken, CallCredentials as _, SecurityLevel};
+use countersign::credentials::{
+    CachedToken, CallDetails, CallMetadata, ChannelSecurityInfo, FixedToken, TokenSource,
+};
+use countersign::{BearerToken, CallCredentials, SecurityLevel};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 
-use super::{Subject, consume};
+use super::signing::Key;
+use super::{Subject, block_on, consume};
 
 /// Our bearer token, asked as the channel asks it.
 pub fn bearer_token(token: &str) -> Box<dyn Subject> {
-    let credentials = BearerToken::new(token.to_owned()).expect("a token");
+    at_once(BearerToken::new(token.to_owned()).expect("a token"))
+}
+
+/// A cached token that is fresh, of a source that has one for all calls.
+pub fn cached_token(token: &str) -> Box<dyn Subject> {
+    cached(FixedToken::new(token.to_owned()))
+}
+
+/// A cached token that is fresh, of a source that has one for each host: a self-signed JWT. It is
+/// signed once.
+pub fn cached_self_signed() -> Box<dyn Subject> {
+    cached(Key::p256().source())
+}
+
+fn cached(source: impl TokenSource) -> Box<dyn Subject> {
+    let credentials = CachedToken::new(source);
+    let (call, security) = call();
+    let mut metadata = CallMetadata::default();
+    block_on(credentials.get_metadata(&call, &security, &mut metadata)).expect("a token");
+    let watched = credentials.clone();
+    let mut subject = at_once(credentials);
+    // However often it is handed out, it was fetched once.
+    subject.prepare(1_000);
+    subject.run();
+    assert_eq!(watched.telemetry().refreshed, 1, "a fresh token is not fetched again");
+    subject
+}
+
+fn call() -> (CallDetails, ChannelSecurityInfo) {
     let call = CallDetails::new("orders.example", "/orders.v1.Orders/Get");
-    let security = ChannelSecurityInfo::new("tls", SecurityLevel::PrivacyAndIntegrity);
+    (call, ChannelSecurityInfo::new("tls", SecurityLevel::PrivacyAndIntegrity))
+}
+
+/// Asks credentials that have nothing to wait for.
+fn at_once(credentials: impl CallCredentials) -> Box<dyn Subject> {
+    let (call, security) = call();
     consume(CallMetadata::default, move |mut metadata| {
         let added = credentials.get_metadata_now(&call, &security, &mut metadata);
-        assert!(matches!(added, Ok(true)), "a fixed token has nothing to wait for");
+        assert!(matches!(added, Ok(true)), "nothing has to be waited for");
         black_box(&metadata).len()
     })
 }

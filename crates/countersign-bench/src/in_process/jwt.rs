@@ -1,6 +1,7 @@
 //! A JWT of 661 bytes, verified by the library, by the least code that will do, by the bare
 //! signature's check, and by `jsonwebtoken`.
 
+use std::any::Any;
 use std::hint::black_box;
 use std::time::SystemTime;
 
@@ -20,7 +21,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 
 use super::crypto::p256_key;
-use super::{Subject, repeat};
+use super::{Subject, Turn, repeat};
 
 /// How long the token is: what an issuer's usual claims come to with ES256.
 pub const TOKEN_BYTES: usize = 661;
@@ -136,12 +137,8 @@ impl Token {
         for token in &tokens {
             assert!(proven(&jwt, &peer, token), "a good token");
         }
-        let mut next = 0;
-        repeat(move || {
-            // A stride that visits all of them far from one another.
-            next = (next + 7_919) % tokens.len();
-            proven(&jwt, &peer, black_box(&tokens[next]))
-        })
+        let mut turn = Turn::among(tokens.len());
+        repeat(move || proven(&jwt, &peer, black_box(&tokens[turn.next()])))
     }
 
     /// The library, which remembers nothing, with so many issuers that it trusts.
@@ -209,6 +206,20 @@ impl Token {
                 .len()
         })
     }
+}
+
+/// Verifies so many tokens and keeps what is remembered of them: for what a token takes.
+pub fn hold_remembered(count: usize) -> Box<dyn Any> {
+    let token = Token::es256();
+    let jwt = token.trusted(Jwt::builder().remember_tokens(2 * count));
+    let peer = PeerIdentity::unknown();
+    let expires = unix_time() + 86_400;
+    for id in 0..count {
+        // One after the other, so that no more than one is there besides what is remembered.
+        let input = signing_input(token.key.algorithm(), expires, 1, 300, id);
+        assert!(proven(&jwt, &peer, &token.key.signed(&input)), "a good token");
+    }
+    Box::new(jwt)
 }
 
 fn proven(jwt: &Jwt, peer: &PeerIdentity, token: &str) -> bool {

@@ -9,8 +9,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use countersign::authentication::{CallEvidence, Evidence, EvidenceKinds, Lease, Outcome};
+use countersign::authorization::Policy;
+use countersign::quota::{Limit, Quota};
 use countersign::{
-    Authenticator, Clock as _, Gate, MutualTls, Principal, Rules, StaticTokens, SystemClock,
+    Authenticator, Clock as _, Gate, GateBuilder, Jwt, MutualTls, Principal, Rules, StaticTokens,
+    SystemClock,
 };
 use http::header::AUTHORIZATION;
 use http::{Request, Response};
@@ -165,6 +168,62 @@ pub fn gate_with_issuer(token: &Token) -> Gate {
         .expect("rules that can hold")
 }
 
+/// What a gate may have besides somebody who proves callers and rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Besides {
+    /// A policy of ten rules in the place of one rule in code.
+    pub policy: bool,
+    /// A limit for each caller, which is never used up.
+    pub quota: bool,
+}
+
+impl Besides {
+    /// Policy and quota.
+    pub const BOTH: Self = Self { policy: true, quota: true };
+
+    fn added_to(self, gate: GateBuilder, authenticator: &str) -> Gate {
+        let gate = match self.policy {
+            true => gate.authorize(policy_of_ten(authenticator)),
+            false => gate.authorize(Rules::new().authenticated("/orders.v1.Orders/*")),
+        };
+        let gate = match self.quota {
+            true => gate.quota(generous()),
+            false => gate,
+        };
+        gate.build().expect("rules that can hold")
+    }
+}
+
+/// The gate of [`gate_with_token`] with more to do.
+pub fn gate_with_token_and(token: &str, besides: Besides) -> Gate {
+    let tokens = StaticTokens::new().with_token("orders", token.to_owned());
+    besides.added_to(Gate::builder().authenticate(tokens), StaticTokens::NAME)
+}
+
+/// The gate of [`gate_with_issuer`] with more to do.
+pub fn gate_with_issuer_and(token: &Token, besides: Besides) -> Gate {
+    besides.added_to(Gate::builder().authenticate(token.authenticator()), Jwt::NAME)
+}
+
+/// Nine rules for other services, and one for every proven caller of this one.
+fn policy_of_ten(authenticator: &str) -> Policy {
+    let others = (0..9).map(|n| {
+        serde_json::json!({ "name": format!("other-{n}"),
+            "request": { "paths": [format!("/other{n}.v1.Other/*")] } })
+    });
+    let ours = serde_json::json!({ "name": "orders",
+        "source": { "countersign": { "authenticators": [authenticator] } },
+        "request": { "paths": ["/orders.v1.Orders/*"] } });
+    let rules: Vec<_> = others.chain([ours]).collect();
+    let text = serde_json::json!({ "name": "bench", "allow_rules": rules }).to_string();
+    Policy::from_json(&text).expect("a policy")
+}
+
+fn generous() -> Quota {
+    let limit = Limit::new(1_000_000_000, Duration::from_secs(1)).expect("a rate");
+    Quota::new().per_caller(limit).expect("a pace in range")
+}
+
 /// A gate that knows client certificates.
 pub fn gate_with_certificates() -> Gate {
     Gate::builder()
@@ -251,6 +310,13 @@ mod tests {
             ("wrong", requests().with_authorization("Bearer another-token")),
         ] {
             assert_eq!(status(&gate, refused), "16", "{name}");
+        }
+        for besides in [Besides::default(), Besides::BOTH] {
+            let gate = gate_with_token_and("the-token", besides);
+            assert_eq!(status(&gate, requests().with_authorization("Bearer the-token")), "passed");
+            assert_eq!(status(&gate, requests().with_authorization("Bearer another")), "16");
+            let other = requests().with_authorization("Bearer the-token");
+            assert_eq!(status(&gate, other.to(["/orders.v2.Orders/Get".to_owned()])), "7");
         }
         assert_eq!(status(&gate_with_certificates(), requests()), "passed");
         let ending = requests().with_authorization("Bearer the-token");

@@ -3,13 +3,16 @@
 //! The suite `micro` times these subjects, and `bench/gate` counts their instructions and
 //! allocations. Each file holds one kind of subject and the floors that it is compared with.
 
+pub mod api_keys;
 pub mod client;
 pub mod crypto;
 pub mod jwt;
 pub mod layers;
 pub mod limits;
 pub mod peer;
+pub mod policy;
 pub mod requests;
+pub mod signing;
 
 use std::hint::black_box;
 
@@ -84,5 +87,50 @@ impl<I, T, M: FnMut() -> I, F: FnMut(I) -> T> Subject for Consume<I, M, F> {
 
     fn most_at_once(&self) -> usize {
         512
+    }
+}
+
+/// Goes round a number of things, so that each is far from the one before, without a division.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    at: usize,
+    stride: usize,
+    count: usize,
+}
+
+impl Turn {
+    fn among(count: usize) -> Self {
+        // A prime that divides no number of things that is asked for here, so all have their turn.
+        const STRIDE: usize = 7_919;
+        Self { at: 0, stride: STRIDE % count.max(1), count }
+    }
+
+    fn next(&mut self) -> usize {
+        self.at += self.stride;
+        if self.at >= self.count {
+            self.at -= self.count;
+        }
+        self.at
+    }
+}
+
+/// Waits for what has to be made ready.
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime on this thread").block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_has_its_turn() {
+        for count in [1, 2, 10, 10_000] {
+            let mut turn = Turn::among(count);
+            let mut seen: Vec<usize> = (0..count).map(|_| turn.next()).collect();
+            seen.sort_unstable();
+            assert!(seen.into_iter().eq(0..count), "{count}");
+        }
     }
 }

@@ -21,13 +21,18 @@ const SETTINGS: u8 = 4;
 /// For one handshake: far more than any takes.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Opens a connection for calls; what drives it is added to `drivers`.
+/// Opens a connection for calls, from an address of one's choice or the system's; what drives it
+/// is added to `drivers`.
 pub(crate) async fn connect(
+    source: Option<Ipv4Addr>,
     address: SocketAddr,
     tls: Option<&Tls>,
     drivers: &mut JoinSet<()>,
 ) -> Result<SendRequest<Bytes>, LoadError> {
-    let stream = dial(address).await?;
+    let stream = match source {
+        None => dial(address).await?,
+        Some(source) => from(source, address).await?,
+    };
     match tls {
         None => speak(stream, drivers).await,
         Some(tls) => speak(secure(stream, tls).await?, drivers).await,

@@ -11,13 +11,19 @@ use crate::serve::PATH;
 /// Of the payload, as many as a small call has.
 pub(crate) const PAYLOAD_BYTES: usize = 100;
 
-/// What every reply has to be.
+const RESOURCE_EXHAUSTED: u32 = 8;
+const UNAUTHENTICATED: u32 = 16;
+
+/// What a reply has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expect {
     /// The payload, and status `OK`.
     Echo,
     /// This status and no payload.
     Refusal(u8),
+    /// Not proven, or refused unseen after too many such: `UNAUTHENTICATED` or
+    /// `RESOURCE_EXHAUSTED`, and no payload.
+    Denied,
 }
 
 /// One caller's request, ready to be sent any number of times.
@@ -26,6 +32,29 @@ pub(crate) struct Prepared {
     headers: HeaderMap,
     uri: http::Uri,
     body: Bytes,
+    expect: Expect,
+    /// Whether it comes from another address, over a connection of its own.
+    pub(super) stranger: bool,
+}
+
+impl Prepared {
+    /// Comes from a stranger's address, over connections of its own, and is denied.
+    #[must_use]
+    pub(crate) fn by_stranger(mut self) -> Self {
+        (self.stranger, self.expect) = (true, Expect::Denied);
+        self
+    }
+
+    /// Whether it comes from a stranger.
+    #[cfg(test)]
+    pub(crate) fn is_from_stranger(&self) -> bool {
+        self.stranger
+    }
+
+    /// The gRPC frame that is sent.
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.body
+    }
 }
 
 /// A request for the echo, with a bearer token if there is one.
@@ -33,7 +62,7 @@ pub(crate) struct Prepared {
 /// # Panics
 ///
 /// On a token that no header can hold.
-pub(crate) fn prepare(tls: bool, token: Option<&str>) -> Prepared {
+pub(crate) fn prepare(tls: bool, token: Option<&str>, expect: Expect) -> Prepared {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -46,7 +75,13 @@ pub(crate) fn prepare(tls: bool, token: Option<&str>) -> Prepared {
     }
     let scheme = if tls { "https" } else { "http" };
     let uri = format!("{scheme}://localhost{PATH}").parse().expect("a constant");
-    Prepared { headers, uri, body: frame(&payload(&[b'c'; PAYLOAD_BYTES])) }
+    let body = frame(&echo_message());
+    Prepared { headers, uri, body, expect, stranger: false }
+}
+
+/// The message that is echoed.
+pub(crate) fn echo_message() -> Bytes {
+    payload(&[b'c'; PAYLOAD_BYTES])
 }
 
 /// `Payload { data }` in protobuf's encoding: field 1, length-delimited.
@@ -77,7 +112,6 @@ fn frame(message: &[u8]) -> Bytes {
 pub(super) async fn exchange(
     connection: &mut SendRequest<Bytes>,
     prepared: &Prepared,
-    expect: Expect,
 ) -> Result<bool, LoadError> {
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
@@ -87,7 +121,7 @@ pub(super) async fn exchange(
     // A server that refuses at the headers may close the stream before it has the body.
     let sent = body.send_data(prepared.body.clone(), true);
     let response = response.await?;
-    if expect == Expect::Echo {
+    if prepared.expect == Expect::Echo {
         sent?;
     }
 
@@ -105,7 +139,7 @@ pub(super) async fn exchange(
         trailers: trailers.as_ref(),
         body: &received,
     };
-    seen.check(&prepared.body, expect)
+    seen.check(&prepared.body, prepared.expect)
 }
 
 /// A reply.
@@ -137,10 +171,13 @@ impl Seen<'_> {
             Expect::Refusal(code) if status != u32::from(code) => {
                 wrong(format!("grpc-status {status}, expected {code}"))
             }
-            Expect::Refusal(_) if !self.body.is_empty() => {
+            Expect::Denied if !matches!(status, UNAUTHENTICATED | RESOURCE_EXHAUSTED) => {
+                wrong(format!("grpc-status {status}, expected 16 or 8"))
+            }
+            Expect::Refusal(_) | Expect::Denied if !self.body.is_empty() => {
                 wrong("a refusal with a message".to_owned())
             }
-            Expect::Refusal(_) => Ok(true),
+            Expect::Refusal(_) | Expect::Denied => Ok(true),
         }
     }
 
@@ -191,11 +228,11 @@ mod tests {
 
     #[test]
     fn a_prepared_request_carries_its_token_and_the_echo_is_100_bytes() {
-        let prepared = prepare(true, Some("abc"));
+        let prepared = prepare(true, Some("abc"), Expect::Echo);
         assert_eq!(prepared.headers[AUTHORIZATION], "Bearer abc");
         assert_eq!(prepared.uri, "https://localhost/countersign.bench.v1.Echo/Call");
         assert_eq!(prepared.body.len(), 5 + 2 + PAYLOAD_BYTES);
-        assert!(prepare(false, None).headers.get(AUTHORIZATION).is_none());
+        assert!(prepare(false, None, Expect::Echo).headers.get(AUTHORIZATION).is_none());
     }
 
     #[test]
@@ -212,6 +249,15 @@ mod tests {
         assert_eq!(checked(&status("7"), b"", Expect::Refusal(16)), None);
         assert_eq!(checked(&status("0"), b"", Expect::Refusal(16)), None);
         assert_eq!(checked(&status("16"), b"sent", Expect::Refusal(16)), None);
+    }
+
+    #[test]
+    fn a_stranger_is_denied_in_either_of_two_ways_and_never_let_in() {
+        assert!(prepare(true, None, Expect::Echo).by_stranger().expect == Expect::Denied);
+        for (code, told) in [("16", Some(true)), ("8", Some(true)), ("7", None), ("0", None)] {
+            assert_eq!(checked(&status(code), b"", Expect::Denied), told, "{code}");
+        }
+        assert_eq!(checked(&status("16"), b"sent", Expect::Denied), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tonic::{Response as Reply, Status};
 /// Where it is.
 pub(crate) const PATH: &str = "/countersign.bench.v1.Echo/Call";
 /// The service, for rules.
-pub(super) const SERVICE: &str = "countersign.bench.v1.Echo";
+pub(crate) const SERVICE: &str = "countersign.bench.v1.Echo";
 
 /// The echo as tonic's generated code would serve it, with messages left as bytes.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,7 @@ impl UnaryService<Bytes> for Answer {
 
 /// Messages as they are on the wire: what is compared is not protobuf.
 #[derive(Clone, Copy, Debug, Default)]
-struct Raw;
+pub(crate) struct Raw;
 
 impl Codec for Raw {
     type Encode = Bytes;

@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::options::{Kind, RuntimeKind, ServeOptions};
 use crate::proc;
 
-pub(crate) use echo::PATH;
+pub(crate) use echo::{PATH, Raw, SERVICE};
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 

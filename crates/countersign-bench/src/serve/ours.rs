@@ -4,7 +4,10 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
+use countersign::audit::{Audit, AuditWriter, FileSink, WhenFull};
 use countersign::authentication::jwt::{KeySet, KeySource};
+use countersign::authorization::Policy;
+use countersign::quota::{Limit, Quota};
 use countersign::{
     ClientCertificates, Gate, Identity, Jwt, MutualTls, PeerInfoLayer, RootCertificates, Rules,
     ServerCredentials, ServerLimits, StaticTokens,
@@ -22,7 +25,7 @@ pub(super) async fn serve(options: &ServeOptions) -> Outcome {
     let address = incoming.local_addr().ok_or("a TCP listener has an address")?;
     match options.kind {
         Kind::OursGate | Kind::OursGateMtls => {
-            let gate = gate(options)?;
+            let (gate, _writer) = gate(options)?;
             announce(address)?;
             builder().layer(gate).add_service(echo).serve_with_incoming(incoming).await?;
         }
@@ -37,7 +40,7 @@ pub(super) async fn serve(options: &ServeOptions) -> Outcome {
 /// The gate on one current-thread runtime per core.
 pub(super) fn serve_per_core(options: &ServeOptions) -> Outcome {
     let echo = Echo { work: options.work };
-    let gate = gate(options)?;
+    let (gate, _writer) = gate(options)?;
     let cores = NonZeroUsize::new(options.workers).ok_or("--workers is at least 1")?;
     let listeners = credentials(options)?.bind_per_core((options.address, 0), cores)?;
     let address = listeners.local_addr();
@@ -79,8 +82,16 @@ fn credentials(options: &ServeOptions) -> Outcome<ServerCredentials> {
     Ok(credentials.limits(limits))
 }
 
-fn gate(options: &ServeOptions) -> Outcome<Gate> {
-    let gate = Gate::builder().authorize(rules(options.rules));
+/// The gate, and who writes its records for as long as it is kept.
+fn gate(options: &ServeOptions) -> Outcome<(Gate, Option<AuditWriter>)> {
+    let gate = match &options.policy {
+        Some(path) => Gate::builder().authorize(Policy::from_file(path)?),
+        None => Gate::builder().authorize(rules(options.rules)),
+    };
+    let gate = match quota(options)? {
+        Some(quota) => gate.quota(quota),
+        None => gate,
+    };
     let gate = match &options.tokens {
         Some(path) => gate.authenticate(StaticTokens::from_file(path)?),
         None => gate,
@@ -93,7 +104,26 @@ fn gate(options: &ServeOptions) -> Outcome<Gate> {
         Some(_) => gate.authenticate(MutualTls::new()),
         None => gate,
     };
-    Ok(gate.build()?)
+    let Some(path) = &options.audit else { return Ok((gate.build()?, None)) };
+    // Every call is on record, or the load notices.
+    let file = FileSink::open(path)?;
+    let audit = Audit::builder().sink("file", file, WhenFull::RefuseCall).build()?;
+    let writer = audit.start()?;
+    Ok((gate.audit(&audit).build()?, Some(writer)))
+}
+
+fn quota(options: &ServeOptions) -> Outcome<Option<Quota>> {
+    if options.quota.is_none() && options.failures.is_none() {
+        return Ok(None);
+    }
+    let mut quota = Quota::new();
+    if let Some(rate) = options.quota {
+        quota = quota.per_caller(Limit::new(rate, Duration::from_secs(1))?)?;
+    }
+    if let Some(failures) = options.failures {
+        quota = quota.failures_per_address(Limit::new(failures, Duration::from_secs(60))?)?;
+    }
+    Ok(Some(quota))
 }
 
 /// Tokens of the run's own issuer.

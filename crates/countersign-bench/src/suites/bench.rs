@@ -42,6 +42,12 @@ impl<'a> Bench<'a> {
         Program::Peer { path: folder.join(name), mode, missing }
     }
 
+    /// Whether a section is asked for, by its name or one of its variants'.
+    pub(super) fn wants(&self, section: &str, variants: &[Variant]) -> bool {
+        let wants = |name: &str| self.options.wants(name);
+        wants(section) || variants.iter().any(|one| wants(&one.name))
+    }
+
     /// How long a sample may take before it counts as failed.
     pub(super) fn limit(&self) -> Duration {
         Duration::from_secs(if self.options.quick { 20 } else { 60 })
@@ -114,12 +120,12 @@ impl Variant {
     pub(super) fn shape(&self, connections: usize, streams: usize) -> Shape {
         let tls = self.tls.is_some();
         let requests: Vec<Prepared> = if self.tokens.is_empty() {
-            vec![prepare(tls, None)]
+            vec![prepare(tls, None, self.expect)]
         } else {
-            self.tokens.iter().map(|token| prepare(tls, Some(token))).collect()
+            self.tokens.iter().map(|token| prepare(tls, Some(token), self.expect)).collect()
         };
         let (tls, requests) = (self.tls.clone(), requests.into());
-        Shape { connections, streams, tls, requests, expect: self.expect }
+        Shape { connections, streams, tls, requests, strangers: false }
     }
 }
 
@@ -202,13 +208,10 @@ impl Progress {
     }
 
     pub(super) fn round(&self, round: u32) {
-        let seconds = self.begun.elapsed().as_secs_f64();
-        eprintln!(
-            "  {}: round {} of {} done after {seconds:.1} s",
-            self.what,
-            round + 1,
-            self.rounds
-        );
+        let (seconds, done) = (self.begun.elapsed().as_secs_f64(), round + 1);
+        let left = seconds / f64::from(done) * f64::from(self.rounds.saturating_sub(done));
+        let (what, rounds) = (&self.what, self.rounds);
+        eprintln!("  {what}: round {done} of {rounds} done after {seconds:.1} s, {left:.0} s left");
     }
 }
 

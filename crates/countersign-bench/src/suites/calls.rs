@@ -1,5 +1,9 @@
 //! Server CPU per call over loopback.
 
+mod authz;
+mod forged;
+mod second_opinion;
+
 use std::error::Error;
 use std::sync::Arc;
 
@@ -18,28 +22,38 @@ const UNAUTHENTICATED: u8 = 16;
 
 /// Adds a section per shape of the load.
 pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Box<dyn Error>> {
-    shape(bench, report, "calls", 1, 100, variants(bench)?).await?;
+    let main = shape(bench, "calls", 1, 100, variants(bench)?).await?;
+    report.push(main);
+    let callers = many_callers(bench)?;
+    if bench.wants("calls-callers", &callers) {
+        report.push(shape(bench, "calls-callers", 1, 100, callers).await?);
+    }
+    authz::run(bench, report).await?;
+    forged::run(bench, report).await?;
+    second_opinion::run(bench, report).await?;
     if !bench.options.quick && bench.options.requests.is_none() {
-        shape(bench, report, "calls-10x10", 10, 10, variants(bench)?).await?;
-        shape(bench, report, "calls-1x1", 1, 1, variants(bench)?).await?;
-        shape(bench, report, "calls-work", 1, 100, runtimes(bench, 1, 50)?).await?;
-        shape(bench, report, "calls-two-cores", 10, 10, runtimes(bench, 2, 0)?).await?;
-        shape(bench, report, "calls-two-cores-work", 10, 10, runtimes(bench, 2, 50)?).await?;
+        for (name, connections, streams, variants) in [
+            ("calls-10x10", 10, 10, variants(bench)?),
+            ("calls-1x1", 1, 1, variants(bench)?),
+            ("calls-work", 1, 100, runtimes(bench, 1, 50)?),
+            ("calls-two-cores", 10, 10, runtimes(bench, 2, 0)?),
+            ("calls-two-cores-work", 10, 10, runtimes(bench, 2, 50)?),
+        ] {
+            report.push(shape(bench, name, connections, streams, variants).await?);
+        }
     }
     Ok(())
 }
 
 async fn shape(
     bench: &Bench<'_>,
-    report: &mut Report,
     name: &str,
     connections: usize,
     streams: usize,
     variants: Vec<Variant>,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<Section, Box<dyn Error>> {
     let rounds = bench.options.rounds(3, 31);
     let requests = bench.options.requests(1_500, 8_000) as usize;
-    let warm_up = (requests / 4).max(1);
     let mut started = bench.start(variants).await;
     warm_virtual_machines(bench, &started, connections, streams).await;
     let progress = Progress::new(name, rounds);
@@ -48,6 +62,8 @@ async fn shape(
             let one = &mut started[index];
             let Some(server) = &one.server else { continue };
             let shape = one.variant.shape(connections, streams);
+            // Every caller comes by once before it counts.
+            let warm_up = (requests / 4).max(one.variant.tokens.len()).max(1);
             let sample = calls(server, shape, warm_up, requests, bench.limit()).await;
             one.record(sample);
         }
@@ -57,6 +73,11 @@ async fn shape(
     let mut section = Section::new(name, &title, "µs of server CPU per call", Chart::Bars);
     collect(started, &mut section).await;
     section.compare("× tonic-tls mt", |_| Some(BASE));
+    section.compare("× ours-tls", |row| {
+        let ours = row.name.starts_with("ours-");
+        let without = if row.name.contains(" mt") { "ours-tls mt" } else { "ours-tls ct" };
+        ours.then_some(without)
+    });
     section.compare("× tonic-tls ct", |row| (!row.name.contains(" mt")).then_some(BASE_CURRENT));
     for base in [BASE, BASE_CURRENT] {
         if section.row(&again(base)).is_some() {
@@ -71,6 +92,9 @@ async fn shape(
     if name.contains("work") {
         section.notes.push("the handler makes 50 digests (SHA-256) of a KiB".to_owned());
     }
+    if name.contains("callers") {
+        section.notes.push("calls come from 1,000 callers in turn".to_owned());
+    }
     section.notes.push(
         "every caller sends a token of 661 bytes, whether the server looks at it or not, except \
          where the name says `no token` or mTLS proves the caller"
@@ -84,8 +108,13 @@ async fn shape(
     section
         .notes
         .push("overheads below 5 % are judged in process or by counts, not here".to_owned());
-    report.push(section);
-    Ok(())
+    section.notes.push(
+        "`full` is a remembered JWT, a policy of ten rules, and a quota for each caller; \
+         `audit` adds a record of every call in a file, whose writing is part of the cost; \
+         `ours-tls` is the same server without a gate"
+            .to_owned(),
+    );
+    Ok(section)
 }
 
 /// Lets just-in-time compilers see the code long before it is measured.
@@ -105,7 +134,7 @@ async fn warm_virtual_machines(
 }
 
 /// The same token with another signature.
-fn forged(token: &str) -> String {
+fn forge(token: &str) -> String {
     let (signed, signature) = token.split_at(token.len() - 86);
     let swapped = if signature.starts_with('A') { 'B' } else { 'A' };
     format!("{signed}{swapped}{}", &signature[1..])
@@ -139,17 +168,29 @@ fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
         add("tonic-tls-jwt RT", own(Kind::TonicTlsJwt), Some(&tls), &tokens);
         add("ours-tls RT", own(Kind::OursTls), Some(&tls), &tokens);
         add("ours-gate RT", gate(Kind::OursGate, runtime), Some(&tls), &tokens);
+        let whole = full(bench, Kind::OursGate, runtime);
+        add("ours-gate-full RT", whole.clone(), Some(&tls), &tokens);
+        let file = bench.material.audit_file(runtime.short());
+        add("ours-gate-full RT, audit", whole.with("--audit", file), Some(&tls), &tokens);
         add("ours-gate-mtls RT", own(Kind::OursGateMtls), Some(&mutual), &none);
     }
     let current = RuntimeKind::CurrentThread;
     let per_core = gate(Kind::OursPerCore, current);
     found.push(Variant::new("ours-per-core", per_core, Some(tls.clone())).tokens(&tokens));
+    let per_core = full(bench, Kind::OursPerCore, current);
+    let file = bench.material.audit_file("per-core");
+    let audited = per_core.clone().with("--audit", file);
+    for (name, program) in
+        [("ours-per-core, full", per_core), ("ours-per-core, full, audit", audited)]
+    {
+        found.push(Variant::new(name, program, Some(tls.clone())).tokens(&tokens));
+    }
     found.push(
         Variant::new("ours-gate ct, refused", gate(Kind::OursGate, current), Some(tls.clone()))
             .expect(Expect::Refusal(UNAUTHENTICATED)),
     );
     let expired: Arc<[String]> = Arc::from([bench.material.expired_token()?]);
-    let forged: Arc<[String]> = tokens.iter().map(|token| forged(token)).collect();
+    let forged: Arc<[String]> = tokens.iter().map(|token| forge(token)).collect();
     for (name, refused) in [("expired", &expired), ("forged", &forged)] {
         let name = format!("ours-gate ct, refused: {name}");
         // Forgeries are not remembered either, so that each costs a verification.
@@ -189,6 +230,36 @@ fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
     // What others are compared with is there in any case.
     let bases = [BASE.to_owned(), BASE_CURRENT.to_owned(), again(BASE), again(BASE_CURRENT)];
     found.retain(|one| bench.options.wants(&one.name) || bases.contains(&one.name));
+    Ok(found)
+}
+
+/// A gate that does everything: tokens, policy, and a quota that is never used up.
+fn full(bench: &Bench<'_>, kind: Kind, runtime: RuntimeKind) -> Program {
+    Program::own(kind, runtime)
+        .with("--jwks", bench.material.jwks())
+        .with("--policy", bench.material.policy_for_tokens())
+        .with("--quota", "1000000000")
+}
+
+/// A thousand callers with a token each, over one connection.
+fn many_callers(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
+    let tokens: Arc<[String]> = bench.material.tokens(1_000)?.into();
+    let tls = Tls::new(&bench.material)?;
+    let mut found = Vec::new();
+    let mut add = |name: &str, program| {
+        found.push(Variant::new(name, program, Some(tls.clone())).tokens(&tokens));
+    };
+    for runtime in RuntimeKind::BOTH {
+        let stock = format!("tonic-tls {}", runtime.short());
+        add(&stock, Program::own(Kind::TonicTls, runtime));
+        add(&again(&stock), Program::own(Kind::TonicTls, runtime));
+        let ours = format!("ours-gate-full {}", runtime.short());
+        add(&ours, full(bench, Kind::OursGate, runtime));
+    }
+    add("ours-per-core, full", full(bench, Kind::OursPerCore, RuntimeKind::CurrentThread));
+    if !bench.options.no_peers {
+        add("go tls-jwt-cached", bench.peer("go", "tls-jwt-cached"));
+    }
     Ok(found)
 }
 

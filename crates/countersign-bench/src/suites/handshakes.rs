@@ -54,7 +54,8 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
             .to_owned(),
     );
     section.notes.push(
-        "openssl speaks no HTTP/2: its connections end after the handshake; nginx sends no tickets"
+        "openssl speaks no HTTP/2: its connections end after the handshake; nginx sends tickets \
+         where they are resumed, and no others"
             .to_owned(),
     );
     report.push(section);
@@ -159,8 +160,16 @@ fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
             let (name, tls) = (format!("cpp {mode}, P-256"), Tls::p256(material, mutual)?);
             found.push(Variant::new(name, bench.peer("cpp", mode), Some(tls)));
         }
-        let sessions = Tls::resumed(material, false)?;
-        found.push(Variant::new("go tls resumed", bench.peer("go", "tls"), Some(sessions)));
+        for (name, peer, mode, mutual) in [
+            ("go tls resumed", "go", "tls", false),
+            ("go mtls resumed", "go", "mtls", true),
+            ("java tls resumed", "java", "tls", false),
+            ("nginx tls resumed", "nginx", "tls-tickets", false),
+            ("nginx mtls resumed", "nginx", "mtls-tickets", true),
+        ] {
+            let sessions = Tls::resumed(material, mutual)?;
+            found.push(Variant::new(name, bench.peer(peer, mode), Some(sessions)));
+        }
     }
     let bases = [BASE, AGAIN, BASE_MUTUAL];
     found.retain(|one| bench.options.wants(&one.name) || bases.contains(&one.name.as_str()));

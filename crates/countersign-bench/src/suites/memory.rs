@@ -1,13 +1,15 @@
-//! Memory per idle connection: what a server grows by, shared out.
+//! Memory per idle connection and per entry: what a process grows by, shared out.
 
 use std::error::Error;
 use std::time::Duration;
 
+use tokio::process::Command;
+
 use super::bench::{Bench, Progress, Variant, chain, order};
 use crate::launch::{Program, Server};
 use crate::load::{Generator, Shape, Tls};
-use crate::options::{Kind, RuntimeKind};
-use crate::report::{Chart, Report, Row, Section};
+use crate::options::{Held, Kind, RuntimeKind};
+use crate::report::{Chart, Fact, Report, Row, Section};
 
 /// Connections that come first and stay: what a server needs once is not counted, and what they
 /// would leave behind is not used again.
@@ -52,7 +54,57 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
         })
     });
     report.push(section);
+    entries(bench, report).await
+}
+
+/// What is kept of many: bytes for each, by the growth of a process that does nothing else.
+async fn entries(bench: &Bench<'_>, report: &mut Report) -> Result<(), Box<dyn Error>> {
+    let rounds = bench.options.rounds(1, 3);
+    let (many, fewer) = if bench.options.quick { (100_000, 10_000) } else { (1_000_000, 100_000) };
+    let all = [
+        ("limiter: a caller", Held::Meters, many),
+        ("limiter: a caller, governor by name", Held::Governor, many),
+        ("JWT: a token that is remembered", Held::Tokens, fewer),
+        ("API keys: a key, its store included", Held::Keys, fewer),
+    ];
+    let title = "Memory per entry";
+    let mut section = Section::new("memory-entries", title, "bytes per entry", Chart::Bars);
+    let progress = Progress::new("memory-entries", rounds);
+    let mut samples: [Vec<Option<f64>>; 4] = Default::default();
+    let mut problems: [Vec<String>; 4] = Default::default();
+    for round in 0..rounds {
+        for index in order(all.len(), round) {
+            let (name, held, count) = all[index];
+            if !bench.options.wants(name) {
+                continue;
+            }
+            let sample = held_by(held, count).await;
+            samples[index]
+                .push(sample.map_err(|error| problems[index].push(chain(error.as_ref()))).ok());
+        }
+        progress.round(round);
+    }
+    for (((name, _, count), samples), problems) in all.into_iter().zip(samples).zip(problems) {
+        let mut row = Row { problems, ..Row::of(name, samples) };
+        row.fact("entries", Fact::Count(count));
+        section.rows.push(row);
+    }
+    section.notes.push(
+        "the resident memory of a process that makes so many and does nothing else, shared out"
+            .to_owned(),
+    );
+    report.push(section);
     Ok(())
+}
+
+async fn held_by(held: Held, count: u64) -> Result<f64, Box<dyn Error>> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["hold", held.name(), &count.to_string()]).kill_on_drop(true);
+    let output = command.output().await?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
 }
 
 /// KiB per connection, of a fresh server.

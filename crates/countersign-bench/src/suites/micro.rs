@@ -1,9 +1,10 @@
 //! In process: what each step of the gate costs, beside what it cannot go below.
 
 mod groups;
+mod many;
 mod sample;
 
-use std::error::Error;
+use std::time::Instant;
 
 use crate::options::Options;
 use crate::report::{Report, Row, Section};
@@ -14,10 +15,26 @@ use sample::{Clock, Timed};
 ///
 /// Every operation has one sample per round, so that what else the machine does falls on all of
 /// them, and every other round goes backwards.
-pub(super) fn run(options: &Options, report: &mut Report) -> Result<(), Box<dyn Error>> {
+pub(super) fn run(options: &Options, report: &mut Report) {
+    let groups = groups::all(options).into_iter().filter(|group| group.is_wanted(options));
+    measure(groups.collect(), options, report);
+}
+
+/// The sections alone that are lines over how many there are of something, unless an earlier
+/// suite of the run has them.
+pub(super) fn curves(options: &Options, report: &mut Report) {
+    let has = |name: &str| report.sections.iter().any(|section| section.name == name);
+    let groups = groups::all(options)
+        .into_iter()
+        .filter(|group| group.is_curve() && group.is_wanted(options) && !has(&group.section.name));
+    measure(groups.collect(), options, report);
+}
+
+fn measure(groups: Vec<Group>, options: &Options, report: &mut Report) {
+    if groups.is_empty() {
+        return;
+    }
     let rounds = options.rounds(5, 31);
-    let groups: Vec<Group> =
-        groups::all().into_iter().filter(|group| group.is_wanted(options)).collect();
     let clock = Clock::new();
     let mut timed: Vec<Timed> = Vec::new();
     let mut shown = Vec::new();
@@ -27,9 +44,11 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<(), Box<dyn 
         timed.extend(subjects.into_iter().map(|(name, subject)| Timed::new(name, subject, &clock)));
         shown.push((section, first..timed.len(), finish));
     }
+    let begun = Instant::now();
     let target = if options.quick { sample::QUICK } else { sample::FULL };
     for round in 0..rounds {
-        eprintln!("  round {} of {rounds}", round + 1);
+        let done = begun.elapsed().as_secs_f64();
+        eprintln!("  micro: round {} of {rounds} begins after {done:.1} s", round + 1);
         let mut order: Vec<usize> = (0..timed.len()).collect();
         if round % 2 == 1 {
             order.reverse();
@@ -43,7 +62,6 @@ pub(super) fn run(options: &Options, report: &mut Report) -> Result<(), Box<dyn 
         finish(&mut section);
         report.push(section);
     }
-    Ok(())
 }
 
 /// The lowest sample of a row, which the neighbours disturbed least.

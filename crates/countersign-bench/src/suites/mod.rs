@@ -3,6 +3,7 @@
 mod accept;
 mod bench;
 mod calls;
+mod client;
 mod curves;
 mod handshakes;
 mod memory;
@@ -30,7 +31,8 @@ pub(crate) fn run(
     report: &mut Report,
 ) -> Result<(), Box<dyn Error>> {
     if suite == Suite::Micro {
-        return micro::run(options, report);
+        micro::run(options, report);
+        return Ok(());
     }
     let bench = Bench::new(options, peers, placement)?;
     // One thread, so that the load stays on its core.
@@ -38,11 +40,16 @@ pub(crate) fn run(
     runtime.block_on(async {
         match suite {
             Suite::Calls => calls::run(&bench, report).await,
+            Suite::Client => client::run(&bench, report).await,
             Suite::Handshakes => handshakes::run(&bench, report).await,
             Suite::Accept => accept::run(&bench, report).await,
             Suite::Memory => memory::run(&bench, report).await,
             Suite::Curves => curves::run(&bench, report).await,
             Suite::Micro => Ok(()),
         }
-    })
+    })?;
+    if suite == Suite::Curves {
+        micro::curves(options, report);
+    }
+    Ok(())
 }

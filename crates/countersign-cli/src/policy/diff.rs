@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{coverage, descriptor, load};
+use super::{descriptor, load};
 use crate::exit;
 use crate::output::{Colour, Failure, Output};
 
@@ -44,11 +44,11 @@ pub(super) fn run(args: &DiffArgs, output: &mut Output) -> Result<u8, Failure> {
     }
     let mut methods = Vec::new();
     if let Some(path) = &args.descriptor {
-        for method in descriptor::methods(path)? {
-            let (before, _) = coverage::group(&old_policy, &method);
-            let (after, _) = coverage::group(&new_policy, &method);
-            if before != after {
-                methods.push((method, before, after));
+        let described = descriptor::methods(path)?;
+        let (old, new) = (old_policy.coverage(&described), new_policy.coverage(&described));
+        for (before, after) in old.methods().iter().zip(new.methods()) {
+            if before.reach != after.reach {
+                methods.push((before.path.clone(), before.reach, after.reach));
             }
         }
     }
@@ -60,7 +60,7 @@ pub(super) fn run(args: &DiffArgs, output: &mut Output) -> Result<u8, Failure> {
         let methods: Vec<_> = methods
             .iter()
             .map(|(path, before, after)| {
-                json!({"path": path, "before": before.word(), "after": after.word(),
+                json!({"path": path, "before": before.as_str(), "after": after.as_str(),
                        "opens": after < before})
             })
             .collect();
@@ -82,7 +82,7 @@ pub(super) fn run(args: &DiffArgs, output: &mut Output) -> Result<u8, Failure> {
         for (path, before, after) in &methods {
             let more = if after < before { "   <- opens" } else { "" };
             let path = path.trim_start_matches('/');
-            output.data(format_args!("{path}   {} -> {}{more}", before.word(), after.word()));
+            output.data(format_args!("{path}   {} -> {}{more}", before.as_str(), after.as_str()));
         }
     }
     let same = changes.is_empty() && settings.is_empty() && methods.is_empty();

@@ -1,8 +1,11 @@
 //! What a caller calls its call.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::text::Text;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The IDs that came with a call, for finding it in other records. They prove nothing.
 #[derive(Clone, Debug, Default)]
@@ -24,15 +27,14 @@ impl CallIds {
     const MAX_REQUEST_ID_BYTES: usize = 128;
 
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let request = headers.get("x-request-id").and_then(|value| {
+        let request = headers.get(REQUEST_ID).and_then(|value| {
             let bytes = value.as_bytes();
             let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@~".contains(byte);
             let usable = (1..=Self::MAX_REQUEST_ID_BYTES).contains(&bytes.len());
             let text = std::str::from_utf8(bytes).ok()?;
             (usable && bytes.iter().all(plain)).then(|| Text::new(text))
         });
-        let trace =
-            headers.get("traceparent").and_then(|value| TraceParent::read(value.as_bytes()));
+        let trace = headers.get(TRACEPARENT).and_then(|value| TraceParent::read(value.as_bytes()));
         Self { request, trace }
     }
 }

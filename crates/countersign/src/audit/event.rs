@@ -55,6 +55,8 @@ pub struct AuditEvent {
     pub(crate) method: Text,
     pub(crate) peer: PeerIdentity,
     pub(crate) principal: Option<Principal>,
+    /// Whether we know who it is, by whatever: such events find room before others.
+    pub(crate) is_known: bool,
     pub(crate) rule: Option<Arc<str>>,
     pub(crate) policy: Option<Policy>,
     pub(crate) refusal: Option<RefusalFacts>,
@@ -163,6 +165,7 @@ impl AuditEvent {
             method: Text::new("/orders.v1.Orders/Purge"),
             peer: PeerIdentity::new(address, None, Default::default(), None, None),
             principal: Some(Principal::new("spiffe://prod.example/web", "mutual-tls")),
+            is_known: true,
             rule: Some("no-purge".into()),
             policy: Policy::from_json(policy).ok(),
             refusal: Some(RefusalFacts {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::event::AuditEvent;
 use super::options::SinkOptions;
 use super::report::SinkReport;
-use super::sink::BATCH;
+use super::sink::{BATCH, SinkError};
 
 /// One sink's queue, between the calls and its thread.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ impl Queue {
     }
 
     fn has_room(&self, state: &State, event: &AuditEvent) -> bool {
-        let most = match event.principal().is_some() {
+        let most = match event.is_known {
             true => self.capacity,
             false => self.capacity / 2,
         };
@@ -239,7 +239,12 @@ impl Queue {
     }
 
     /// Notes what is wrong, and tells it now and then.
-    pub(super) fn trouble(&self, problem: String, is_retried: bool, told: &mut Option<Instant>) {
+    pub(super) fn trouble(&self, error: &SinkError, told: &mut Option<Instant>) {
+        let (cause, is_retried) = match error {
+            SinkError::Again(cause) => (cause, true),
+            SinkError::Lost(cause) => (cause, false),
+        };
+        let problem = cause.to_string();
         if told.is_none_or(|at| at.elapsed() >= Self::REPEAT) {
             *told = Some(Instant::now());
             tracing::warn!(sink = self.name, error = problem, "an audit sink fails");

@@ -43,11 +43,11 @@ pub trait AuditSink: Send + 'static {
 pub enum SinkError {
     /// It may work later: it is tried again after 100 ms, and then after twice as long each time
     /// up to 5 s.
-    #[error("it cannot be written now: {0}")]
-    Again(io::Error),
+    #[error("the event cannot be written now")]
+    Again(#[source] io::Error),
     /// It never will.
-    #[error("it cannot be written: {0}")]
-    Lost(io::Error),
+    #[error("the event cannot be written")]
+    Lost(#[source] io::Error),
 }
 
 impl From<io::Error> for SinkError {

@@ -164,9 +164,8 @@ impl Running {
                 Ok(()) => return Done::Yes,
                 Err(error) => error,
             };
-            let is_retried = matches!(error, SinkError::Again(_));
-            self.queue.trouble(error.to_string(), is_retried, &mut self.told);
-            if !is_retried {
+            self.queue.trouble(&error, &mut self.told);
+            if matches!(error, SinkError::Lost(_)) {
                 return Done::No;
             }
             if !self.queue.pause(attempts) {

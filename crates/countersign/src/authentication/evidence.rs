@@ -245,6 +245,18 @@ impl Carried {
         let EvidenceKinds { authorization, api_key, .. } = kinds;
         Self { authorization, api_key, proof: authorization }
     }
+
+    /// The credential of a call that passed, looked up where it was found: a call with several
+    /// has no caller, so nobody asks for theirs.
+    pub(crate) fn credential<'a>(
+        &self,
+        headers: &'a HeaderMap,
+    ) -> Option<(Carrier, &'a HeaderValue)> {
+        let at = |carrier, value: Option<&'a HeaderValue>| Some((carrier, value?));
+        let in_authorization = self.authorization.then(|| headers.get(AUTHORIZATION)).flatten();
+        at(Carrier::Authorization, in_authorization)
+            .or_else(|| at(Carrier::ApiKey, self.api_key.then(|| headers.get(&API_KEY)).flatten()))
+    }
 }
 
 impl<'a> Presented<'a> {

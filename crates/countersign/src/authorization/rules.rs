@@ -1,6 +1,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::coverage::{Coverage, MethodCoverage, Reach};
+use super::methods::Methods;
 use super::pattern::{InvalidPattern, Pattern};
 use crate::authentication::Authenticated;
 use crate::identity::MethodPath;
@@ -280,6 +282,22 @@ impl RuleSet {
         let service = self.services.get(path.service());
         let glob = matching(&self.globs).map(|glob| &self.globs[glob]);
         service.into_iter().chain(glob).max_by_key(|rule| rule.rank())
+    }
+
+    /// What the rules say of each method.
+    pub(crate) fn coverage(&self, methods: &Methods) -> Coverage {
+        let of = |path: &str| {
+            let rule = MethodPath::parse(path).ok().and_then(|path| self.find(&path));
+            let reach = match rule.map(|rule| &rule.access) {
+                Some(Access::Public | Access::Optional) => Reach::Public,
+                Some(Access::Denied) => Reach::Denied,
+                Some(_) => Reach::Authenticated,
+                None => Reach::NoRule,
+            };
+            let rule = rule.map(|rule| rule.name.to_string());
+            MethodCoverage { path: path.to_owned(), reach, rule }
+        };
+        Coverage::new(methods.paths().map(of).collect())
     }
 }
 

@@ -1,6 +1,8 @@
 //! What `fuzz/` calls: each function hands foreign bytes to one parser and asserts what has to
 //! hold whatever they are. Not part of the API.
 
+mod evaluator;
+mod events;
 mod metadata;
 pub(crate) mod objects;
 mod patterns;
@@ -8,6 +10,8 @@ mod policies;
 mod proofs;
 mod tokens;
 
+pub use evaluator::evaluator;
+pub use events::audit_event;
 pub use metadata::authorization_metadata;
 pub use patterns::pattern;
 pub use policies::policy;

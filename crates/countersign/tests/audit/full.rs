@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use countersign::Rules;
 use countersign::audit::{
     Audit, AuditCondition, AuditError, AuditWriter, SinkOptions, SinkReport, WhenFull,
 };
+use countersign::authentication::Anonymous;
 use countersign_testkit::greeter::SAY_HELLO;
 use countersign_testkit::wait::until;
 use tonic_types::StatusExt;
@@ -12,6 +14,7 @@ use tonic_types::StatusExt;
 use super::kit::{ALICE, BAD, OPEN, SOON, Sink, behind, builder, one, told};
 use super::support::{RawClient, collect_logs, decision_of};
 
+const MAYBE: &str = "/countersign.demo.v1.Greeter/Maybe";
 const UNRECORDED: &str = "Unavailable AUDIT_UNAVAILABLE";
 
 /// The sinks by name, the first with room for so many events.
@@ -148,14 +151,19 @@ async fn a_sink_that_wants_denials_alone_keeps_no_allowed_call_out() {
 async fn strangers_fill_half_of_a_queue_and_known_callers_the_rest() {
     let hangs = Sink::hanging();
     let (audit, writer) = audit(&[("hangs", &hangs, WhenFull::RefuseCall)], 8);
-    let (server, _) = behind(builder().audit(&audit)).await;
+    let rules = Rules::new().authenticated(SAY_HELLO).public(OPEN).optional(MAYBE);
+    let gate = builder().authenticate(Anonymous).authorize(rules).audit(&audit);
+    let (server, _) = behind(gate).await;
     let mut client = RawClient::connect(&server).await;
     for at in 0..20 {
-        // Whether they are refused or the method is for everybody.
-        let (path, full) =
-            [(SAY_HELLO, "Unauthenticated TOKEN_INVALID"), (OPEN, "Unimplemented")][at % 2];
-        let expected = if at < 4 { full } else { UNRECORDED };
-        assert_eq!(told(&client.call(path, &[BAD]).await), expected, "{at}");
+        // Whether they are refused, the method is for everybody, or nobody counts as somebody.
+        let (path, metadata, decided) = [
+            (SAY_HELLO, &[BAD][..], "Unauthenticated TOKEN_INVALID"),
+            (OPEN, &[BAD], "Unimplemented"),
+            (MAYBE, &[], "Unimplemented"),
+        ][at % 3];
+        let expected = if at < 4 { decided } else { UNRECORDED };
+        assert_eq!(told(&client.call(path, metadata).await), expected, "{at}");
     }
     for at in 0..6 {
         let expected = if at < 4 { "Ok" } else { UNRECORDED };
@@ -215,6 +223,7 @@ async fn a_sink_that_panics_ends_and_calls_go_on_as_when_it_is_full() {
     until("the end", || audit.report()[0].problem.is_some()).await;
     assert_eq!(told(&client.call(SAY_HELLO, &[ALICE]).await), "Ok");
     assert_eq!(counts(&audit.report()[0]), [1, 0, 1, 0]);
+    until("the other sink", || audit.report()[1].written == 2).await;
     refuses.panics();
     assert_eq!(told(&client.call(SAY_HELLO, &[ALICE]).await), "Ok", "it is on record, it seems");
     until("the end", || audit.report()[1].problem.is_some()).await;

@@ -3,8 +3,12 @@
 mod decisions;
 mod full;
 mod kit;
+#[cfg(feature = "opentelemetry")]
+mod open_telemetry;
 mod policies;
 mod secrets;
 mod sinks;
 #[path = "../support/reached.rs"]
 mod support;
+#[cfg(unix)]
+mod system_logs;

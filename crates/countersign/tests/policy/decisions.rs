@@ -315,6 +315,31 @@ fn the_other_readings_are_options_and_a_file_may_choose() {
         .expect_err("no such reading");
 }
 
+/// `""` is for peers without a name; SPIFFE IDs often come with an empty subject.
+#[test]
+fn an_empty_subject_is_no_name_beside_others() {
+    let nameless = principals(r#""""#);
+    for names in
+        [CertificateNames::FirstKind, CertificateNames::AnyKind, CertificateNames::Strictest]
+    {
+        let options = PolicyOptions::new().with_certificate_names(names);
+        let read = |text: &str| Policy::from_json_with(text, &options).expect("a policy");
+        let allowing = read(&two(&nameless, ""));
+        let denying = read(&two(r#"{"name":"all"}"#, &nameless));
+        for (name, peer, is_nameless) in [
+            ("no certificate", Peer::Tls, true),
+            ("no names", Peer::mtls(&[], &[], ""), true),
+            ("URI", Peer::mtls(&["spiffe://a/b"], &[], ""), false),
+            ("DNS name", Peer::mtls(&[], &["a.test"], ""), false),
+            ("subject", Peer::mtls(&[], &[], "CN=a"), false),
+        ] {
+            let call = Call::to(UNARY).over(peer);
+            assert_eq!(call.decided(&allowing).0, is_nameless, "{names:?}, {name}: allowed");
+            assert_eq!(call.decided(&denying).0, !is_nameless, "{names:?}, {name}: denied");
+        }
+    }
+}
+
 #[test]
 fn a_method_is_public_authenticated_denied_or_without_a_rule() {
     let policy = policy(

@@ -152,7 +152,8 @@ fn what_could_be_misread_is_refused() {
         (json!({"require": ["both"]}), "is \"both\""),
         (json!({"require": []}), "\"require\" is empty"),
         (json!({"not": {}}), "\"not\" is empty"),
-        (json!({"groups": ["a"]}), "unknown key \"groups\""),
+        (json!({"groups": ["a"]}), "there is no group \"a\""),
+        (json!({"groups": []}), "\"groups\" is empty"),
     ] {
         let error = Policy::from_json(&source(&own)).expect_err("refused");
         assert!(error.to_string().contains(said), "{own}: {error}");

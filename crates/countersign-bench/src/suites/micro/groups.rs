@@ -1,10 +1,12 @@
 //! What is measured, by section.
 
+use countersign_bench::in_process::layers::Besides;
 use countersign_bench::in_process::peer::mutual_tls_connection;
 use countersign_bench::in_process::requests::{PUBLIC_METHOD, Requests};
-use countersign_bench::in_process::{Subject, client, crypto, jwt, layers, limits};
+use countersign_bench::in_process::signing::Key;
+use countersign_bench::in_process::{Subject, client, crypto, jwt, layers};
 
-use super::least;
+use super::{least, many};
 use crate::options::Options;
 use crate::report::{Chart, Fact, Section};
 
@@ -19,33 +21,42 @@ pub(super) struct Group {
 type Finish = fn(&mut Section);
 
 /// Everything.
-pub(super) fn all() -> Vec<Group> {
+pub(super) fn all(options: &Options) -> Vec<Group> {
     vec![
         cryptography(),
         tokens(),
-        scale(),
-        remembered(),
+        many::issuers_and_keys(),
+        many::remembered(),
         gate(),
         rules(),
+        many::policies(),
+        many::limits(options),
+        many::api_keys(),
         call_credentials(),
-        limits(),
+        signatures(),
     ]
 }
 
 impl Group {
-    fn new(name: &str, title: &str, chart: Chart, finish: Finish) -> Self {
+    pub(super) fn new(name: &str, title: &str, chart: Chart, finish: Finish) -> Self {
         let section = Section::new(name, title, "ns of processor time", chart);
         Self { section, subjects: Vec::new(), finish }
     }
 
-    fn with(mut self, name: impl Into<String>, subject: Box<dyn Subject>) -> Self {
+    pub(super) fn with(mut self, name: impl Into<String>, subject: Box<dyn Subject>) -> Self {
         self.subjects.push((name.into(), subject));
         self
     }
 
+    /// Whether it is drawn as lines over how many there are of something.
+    pub(super) fn is_curve(&self) -> bool {
+        matches!(self.section.chart, Chart::Lines { .. })
+    }
+
     /// Whether a row is asked for; the others are what it is compared with.
     pub(super) fn is_wanted(&self, options: &Options) -> bool {
-        self.subjects.iter().any(|(name, _)| options.wants(name))
+        options.wants(&self.section.name)
+            || self.subjects.iter().any(|(name, _)| options.wants(name))
     }
 }
 
@@ -91,38 +102,10 @@ fn tokens() -> Group {
     group
 }
 
-const ONE_ISSUER: &str = "1 issuer, 1 key";
-
-fn scale() -> Group {
-    let token = jwt::Token::es256();
-    Group::new("micro-scale", "A JWT, not remembered, among issuers and keys", Chart::Bars, |it| {
-        it.compare("over the first", |_| Some(ONE_ISSUER));
-        it.notes.push("the issuer's key is the last of its set".to_owned());
-    })
-    .with(ONE_ISSUER, token.check_ours())
-    .with("10 issuers", token.check_among_issuers(10))
-    .with("1,000 issuers", token.check_among_issuers(1_000))
-    .with("10 keys", token.check_among_keys(10))
-    .with("100 keys", token.check_among_keys(100))
-}
-
-fn remembered() -> Group {
-    let token = jwt::Token::es256();
-    Group::new("micro-cache", "A JWT that is remembered", Chart::Bars, |section| {
-        section.compare("over SHA-256", |_| Some(SHA_256_OF_661));
-        section.notes.push("each lookup is of another token; found by its SHA-256".to_owned());
-    })
-    .with(SHA_256_OF_661, crypto::sha256(661))
-    .with("among 1,000", token.find_remembered(1_000))
-    .with("among 100,000", token.find_remembered(100_000))
-}
-
 const SERVICE: &str = "service alone";
 const EMPTY_INTERCEPTOR: &str = "tonic: empty interceptor";
 const SHA_256_OF_40: &str = "floor: SHA-256, 40 B";
 const SHA_256_OF_661: &str = "floor: SHA-256, 661 B";
-const TOKEN_OF_661: &str = "gate: static token, 661 B";
-const TOKEN_OF_661_SIGNED: &str = "gate: JWT, 661 B";
 
 fn gate() -> Group {
     let connection = mutual_tls_connection();
@@ -130,6 +113,7 @@ fn gate() -> Group {
     let (short, long) = ("t".repeat(40), "t".repeat(661));
     let bearer = |token: &str| requests().with_authorization(&format!("Bearer {token}"));
     let gate = |token: &str, requests| layers::gate(&layers::gate_with_token(token), requests);
+    let more = |besides| layers::gate(&layers::gate_with_token_and(&long, besides), bearer(&long));
     let signed = jwt::Token::es256();
     let public = requests().to([PUBLIC_METHOD.to_owned()]);
     Group::new("micro-gate", "A call through a layer", Chart::Bars, finish_gate)
@@ -140,10 +124,20 @@ fn gate() -> Group {
         .with("tonic: interceptor that copies metadata", layers::reading_interceptor(bearer(&long)))
         .with("gate: public method", gate(&short, public))
         .with("gate: static token, 40 B", gate(&short, bearer(&short)))
-        .with(TOKEN_OF_661, gate(&long, bearer(&long)))
+        .with("gate: static token, 661 B", gate(&long, bearer(&long)))
         .with(
-            TOKEN_OF_661_SIGNED,
+            "gate: JWT, 661 B",
             layers::gate(&layers::gate_with_issuer(&signed), bearer(signed.text())),
+        )
+        .with("gate: static token, 661 B, quota", more(Besides { quota: true, policy: false }))
+        .with("gate: static token, 661 B, policy", more(Besides { policy: true, quota: false }))
+        .with("gate: static token, 661 B, policy, quota", more(Besides::BOTH))
+        .with(
+            "gate: JWT, 661 B, policy, quota",
+            layers::gate(
+                &layers::gate_with_issuer_and(&signed, Besides::BOTH),
+                bearer(signed.text()),
+            ),
         )
         .with(
             "gate: client certificate",
@@ -170,8 +164,8 @@ fn finish_gate(section: &mut Section) {
             row.fact("/ empty interceptor", Fact::Number(added / (interceptor - service)));
         }
         let digest = match row.name.as_str() {
-            TOKEN_OF_661 | TOKEN_OF_661_SIGNED => long,
             name if name.contains("40 B") => short,
+            name if name.contains("661 B") => long,
             _ => None,
         };
         if let Some(digest) = digest {
@@ -230,17 +224,25 @@ fn call_credentials() -> Group {
     })
     .with(READY_HEADER, client::ready_header(&token))
     .with("bearer token", client::bearer_token(&token))
+    .with("cached token that is fresh", client::cached_token(&token))
+    .with("cached token that is fresh, of a host", client::cached_self_signed())
     .with("a header made for each call", client::formatted_header(&token))
 }
 
-const ONE_WORD: &str = "floor: one atomic word, coarse clock";
-
-fn limits() -> Group {
-    Group::new("micro-limits", "A check of a caller's limit", Chart::Bars, |section| {
-        section.compare("over the floor", |_| Some(ONE_WORD));
-        section.notes.push("our own limits come with a later capability".to_owned());
-    })
-    .with(ONE_WORD, limits::one_word())
-    .with("governor by name, 1 caller", limits::governor(1))
-    .with("governor by name, 10,000 callers", limits::governor(10_000))
+fn signatures() -> Group {
+    let mut group =
+        Group::new("micro-signing", "A JWT that a client signs itself", Chart::Bars, |section| {
+            section.compare("over the bare signature", |row| {
+                Some(if row.name.starts_with("ES256") { "ES256: bare" } else { "RS256: bare" })
+            });
+            section.notes.push(
+                "once for each audience and lifetime: a cached one costs what `micro-client` says"
+                    .to_owned(),
+            );
+        });
+    for (name, key) in [("ES256", Key::p256()), ("RS256", Key::rsa())] {
+        group = group.with(format!("{name}: ours"), key.sign_ours());
+        group = group.with(format!("{name}: bare"), key.sign_bare());
+    }
+    group
 }

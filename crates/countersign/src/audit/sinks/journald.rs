@@ -1,7 +1,6 @@
-use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
-use super::{sent, severity};
+use super::datagram::{Datagrams, severity};
 use crate::audit::{AuditEvent, AuditSink, AuditValue, SinkError};
 
 /// Entries of systemd's journal, by its native protocol, with a field for each field of the event:
@@ -12,8 +11,7 @@ use crate::audit::{AuditEvent, AuditSink, AuditValue, SinkError};
 /// so that none can bring a field of its own.
 #[derive(Debug)]
 pub struct JournaldSink {
-    socket: Option<UnixDatagram>,
-    path: PathBuf,
+    datagrams: Datagrams,
     identifier: String,
     message: Vec<u8>,
 }
@@ -26,8 +24,7 @@ impl JournaldSink {
     /// `/run/systemd/journal/socket`.
     pub fn new(identifier: impl Into<String>) -> Self {
         Self {
-            socket: None,
-            path: "/run/systemd/journal/socket".into(),
+            datagrams: Datagrams::to("/run/systemd/journal/socket"),
             identifier: identifier.into(),
             message: Vec::new(),
         }
@@ -36,7 +33,7 @@ impl JournaldSink {
     /// Another socket.
     #[must_use]
     pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
-        self.path = path.into();
+        self.datagrams.to = path.into();
         self
     }
 
@@ -85,10 +82,6 @@ fn push(to: &mut Vec<u8>, name: &str, value: &str) {
 impl AuditSink for JournaldSink {
     fn write(&mut self, event: &AuditEvent) -> Result<(), SinkError> {
         self.compose(event);
-        let socket = match &self.socket {
-            Some(socket) => socket,
-            None => self.socket.insert(UnixDatagram::unbound()?),
-        };
-        sent(socket.send_to(&self.message, &self.path))
+        self.datagrams.send(&self.message)
     }
 }

@@ -1,5 +1,7 @@
 //! The sinks that come with the house.
 
+#[cfg(unix)]
+mod datagram;
 mod file;
 #[cfg(unix)]
 mod journald;
@@ -18,10 +20,8 @@ pub use open_telemetry::OpenTelemetrySink;
 #[cfg(unix)]
 pub use syslog::{Facility, SyslogSink};
 
-use std::io;
-
+use super::AuditEvent;
 use super::sink::SinkError;
-use super::{AuditEvent, AuditOutcome};
 
 /// Appends an event as one line of JSON.
 fn push_line(
@@ -40,27 +40,4 @@ fn push_line(
     }
     line.push(b'\n');
     Ok(())
-}
-
-/// Severities of RFC 5424 §6.2.1: who is let in is information, who is not is a warning, and
-/// whose call ends is a notice.
-#[cfg(unix)]
-fn severity(outcome: AuditOutcome) -> u8 {
-    match outcome {
-        AuditOutcome::Allowed => 6,
-        AuditOutcome::Ended => 5,
-        AuditOutcome::Refused => 4,
-    }
-}
-
-/// What became of sending a datagram: one that is too long will always be.
-#[cfg(unix)]
-fn sent(outcome: io::Result<usize>) -> Result<(), SinkError> {
-    match outcome {
-        Ok(_) => Ok(()),
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) => {
-            Err(SinkError::Lost(error))
-        }
-        Err(error) => Err(SinkError::Again(error)),
-    }
 }

@@ -1,7 +1,7 @@
-use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
-use super::{push_line, sent, severity};
+use super::datagram::{Datagrams, severity};
+use super::push_line;
 use crate::audit::time::rfc3339;
 use crate::audit::{AuditEvent, AuditSink, SinkError};
 
@@ -17,8 +17,7 @@ use crate::audit::{AuditEvent, AuditSink, SinkError};
 /// macOS 2 KiB) counts as failed.
 #[derive(Debug)]
 pub struct SyslogSink {
-    socket: Option<UnixDatagram>,
-    path: PathBuf,
+    datagrams: Datagrams,
     app_name: String,
     facility: Facility,
     message: Vec<u8>,
@@ -61,8 +60,7 @@ impl SyslogSink {
         let visible = |byte: &u8| byte.is_ascii_graphic();
         let name: String = app_name.bytes().filter(visible).take(48).map(char::from).collect();
         Self {
-            socket: None,
-            path: path.into(),
+            datagrams: Datagrams::to(path),
             app_name: if name.is_empty() { "-".to_owned() } else { name },
             facility: Facility::default(),
             message: Vec::new(),
@@ -72,7 +70,7 @@ impl SyslogSink {
     /// Another socket.
     #[must_use]
     pub fn socket(mut self, path: impl Into<PathBuf>) -> Self {
-        self.path = path.into();
+        self.datagrams.to = path.into();
         self
     }
 
@@ -95,11 +93,6 @@ impl AuditSink for SyslogSink {
         self.message.extend_from_slice(head.as_bytes());
         push_line(&mut self.message, event, false)?;
         self.message.pop();
-        let socket = match &self.socket {
-            Some(socket) => socket,
-            None => self.socket.insert(UnixDatagram::unbound()?),
-        };
-        // By its name each time, so that another daemon's socket is found.
-        sent(socket.send_to(&self.message, &self.path))
+        self.datagrams.send(&self.message)
     }
 }

@@ -1,6 +1,8 @@
 use super::condition::Condition;
 use super::parse::Rule;
 use super::{Effect, Policy, RuleInfo};
+use crate::authorization::coverage::{Coverage, MethodCoverage, Reach};
+use crate::authorization::methods::Methods;
 use crate::identity::MethodPath;
 
 /// What a policy says of a method before anybody calls it.
@@ -32,6 +34,25 @@ pub(super) fn of<'p>(policy: &'p Policy, path: &MethodPath<'_>) -> MethodAccess<
     } else {
         MethodAccess::NoRule
     }
+}
+
+/// The same of every method of an interface.
+pub(super) fn coverage(policy: &Policy, methods: &Methods) -> Coverage {
+    let of_method = |path: &str| {
+        let access = match MethodPath::parse(path) {
+            Ok(path) => of(policy, &path),
+            Err(_) => MethodAccess::NoRule,
+        };
+        let (reach, rule) = match access {
+            MethodAccess::Public(rule) => (Reach::Public, Some(rule)),
+            MethodAccess::Authenticated(rule) => (Reach::Authenticated, Some(rule)),
+            MethodAccess::Denied(rule) => (Reach::Denied, Some(rule)),
+            MethodAccess::NoRule => (Reach::NoRule, None),
+        };
+        let rule = rule.map(|rule| rule.name.to_owned());
+        MethodCoverage { path: path.to_owned(), reach, rule }
+    };
+    Coverage::new(methods.paths().map(of_method).collect())
 }
 
 /// Whether a rule lets callers in of whom nothing was proven.

@@ -3,23 +3,32 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::HeaderName;
 
+use super::cel::Expression;
+use super::groups::GroupSet;
 use super::pattern::TextSet;
 use super::request::{CertificateFacts, PolicyRequest};
-use crate::identity::{Principal, TokenClaims};
+use crate::identity::{ClaimNames, Principal, TokenClaims};
 
 /// What a rule asks for; all of a rule's conditions have to hold.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Condition {
     Paths(TextSet),
-    Header { key: HeaderName, values: TextSet },
+    Header {
+        key: HeaderName,
+        values: TextSet,
+    },
     Principals(TextSet),
     Tokens(Vec<TokenRule>),
     ApiKeyOwners(TextSet),
     Authenticators(TextSet),
     Addresses(Vec<Network>),
+    Groups(GroupSet),
+    /// Somebody is known, by an authenticator or by a verified certificate.
+    Proven,
     Certificate,
     Token,
     Times(Vec<Window>),
+    Expression(Expression),
     Not(Box<Condition>),
 }
 
@@ -31,6 +40,8 @@ pub(super) struct Seen<'a> {
     pub(super) any_kind: bool,
     /// Each value of a repeated header counts, and not only all of them joined.
     pub(super) any_value: bool,
+    /// For a rule that denies: what cannot be decided holds.
+    pub(super) denies: bool,
 }
 
 /// The authenticator that vouches for the owners of API keys.
@@ -46,10 +57,8 @@ impl Condition {
             Self::Tokens(rules) => {
                 request.any_caller(|caller| rules.iter().any(|rule| rule.allows(caller)))
             }
-            Self::ApiKeyOwners(owners) => request.any_caller(|caller| {
-                let owner = api_key(caller).and_then(TokenClaims::subject);
-                owner.is_some_and(|owner| owners.matches(owner))
-            }),
+            Self::ApiKeyOwners(owners) => request
+                .any_caller(|caller| owner(caller).is_some_and(|owner| owners.matches(owner))),
             Self::Authenticators(names) => {
                 request.any_caller(|caller| names.matches(caller.authenticator()))
             }
@@ -57,9 +66,13 @@ impl Condition {
                 let address = request.peer.address;
                 address.is_some_and(|address| networks.iter().any(|one| one.contains(address)))
             }
-            Self::Certificate => request.peer.tls && request.peer.certificate.is_some(),
+            Self::Groups(groups) => groups.holds(seen),
+            Self::Proven => request.has_known_caller() || seen.has_certificate(),
+            Self::Certificate => seen.has_certificate(),
             Self::Token => request.any_caller(|caller| token(caller).is_some()),
             Self::Times(windows) => windows.iter().any(|window| window.contains(request.now)),
+            // What cannot be evaluated keeps callers out, whichever the rule.
+            Self::Expression(one) => one.evaluate(seen).unwrap_or(seen.denies),
             Self::Not(condition) => !condition.holds(seen),
         }
     }
@@ -67,6 +80,7 @@ impl Condition {
     pub(super) fn reads_headers(&self) -> bool {
         match self {
             Self::Header { .. } => true,
+            Self::Expression(one) => one.reads_headers(),
             Self::Not(inner) => inner.reads_headers(),
             _ => false,
         }
@@ -84,6 +98,12 @@ impl Condition {
             Self::ApiKeyOwners(_) if known.iter().all(|name| name.as_ref() != API_KEYS) => {
                 Some(API_KEYS)
             }
+            Self::Groups(groups) => groups.parts().find_map(|part| {
+                let tokens = part.tokens.iter().filter_map(|token| token.authenticators.as_ref());
+                let unknown = tokens.clone().find_map(|names| names.matching_none_of(known));
+                let no_keys = known.iter().all(|name| name.as_ref() != API_KEYS);
+                unknown.or((no_keys && !part.owners.written().is_empty()).then_some(API_KEYS))
+            }),
             Self::Not(inner) => inner.unknown_authenticator(known),
             _ => None,
         }
@@ -94,15 +114,19 @@ impl Condition {
         match self {
             // A peer over TLS without a certificate has the empty name.
             Self::Principals(names) => !names.matches(""),
+            Self::Groups(groups) => !groups.parts().any(|part| part.principals.matches("")),
             Self::Tokens(_)
             | Self::ApiKeyOwners(_)
             | Self::Authenticators(_)
+            | Self::Proven
             | Self::Certificate
             | Self::Token => true,
             Self::Paths(_)
             | Self::Header { .. }
             | Self::Addresses(_)
             | Self::Times(_)
+            // Perhaps it does, and who reads a policy's coverage should rather think that not.
+            | Self::Expression(_)
             | Self::Not(_) => false,
         }
     }
@@ -113,8 +137,9 @@ pub(super) fn token(caller: &Principal) -> Option<&TokenClaims> {
     caller.token().filter(|_| caller.authenticator() != API_KEYS)
 }
 
-fn api_key(caller: &Principal) -> Option<&TokenClaims> {
-    caller.token().filter(|_| caller.authenticator() == API_KEYS)
+/// The owner of the API key that proved a principal.
+pub(super) fn owner(caller: &Principal) -> Option<&str> {
+    caller.token().filter(|_| caller.authenticator() == API_KEYS)?.subject()
 }
 
 impl<'a> Seen<'a> {
@@ -130,12 +155,18 @@ impl<'a> Seen<'a> {
         }
         let mut any = |names: &'a [String]| names.iter().any(|name| wanted(name));
         if self.any_kind {
-            return any(uris) || any(dns_names) || wanted(subject);
+            // An empty subject is no name beside others: the empty name is for who has none.
+            let is_name = !subject.is_empty() || (uris.is_empty() && dns_names.is_empty());
+            return any(uris) || any(dns_names) || (is_name && wanted(subject));
         }
         match (uris, dns_names) {
             ([], []) => wanted(subject),
             ([], names) | (names, _) => any(names),
         }
+    }
+
+    fn has_certificate(&self) -> bool {
+        self.request.peer.tls && self.request.peer.certificate.is_some()
     }
 
     fn header(&self, key: &HeaderName, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
@@ -168,6 +199,11 @@ impl TokenRule {
         self.gap(caller).is_none()
     }
 
+    /// A claim by its name, or one within others by its place: `/realm_access/roles`.
+    pub(super) fn claim<'t>(token: &'t TokenClaims, name: &str) -> Option<&'t serde_json::Value> {
+        ClaimNames::look_up(token.object(), name)
+    }
+
     /// The first thing that a caller's token does not say.
     pub(super) fn gap(&self, caller: &Principal) -> Option<String> {
         let Some(token) = token(caller) else { return Some("a token".to_owned()) };
@@ -190,7 +226,7 @@ impl TokenRule {
             })
             .or_else(|| {
                 let holds = |(name, values): &&(String, Vec<serde_json::Value>)| {
-                    token.get(name).is_some_and(|found| has_claim(found, values))
+                    Self::claim(token, name).is_some_and(|found| has_claim(found, values))
                 };
                 let missing = self.claims.iter().find(|claim| !holds(claim));
                 missing.map(|(name, _)| format!("a fitting claim {name:?}"))

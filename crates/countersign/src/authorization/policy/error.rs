@@ -3,6 +3,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::json::Place;
+use crate::authorization::coverage::shortened;
 
 const UNREADABLE: &str = "failed to unmarshal policy: ";
 
@@ -113,5 +114,16 @@ pub enum PolicyError {
         name: String,
         /// Those that are there.
         known: Vec<String>,
+    },
+    /// A strict gate asks it, and methods would have no rule.
+    #[error(
+        "`{}`: no rule of the policy is for {}, and the gate is strict", .path.display(),
+        shortened(.methods.iter().map(String::as_str))
+    )]
+    Uncovered {
+        /// The file.
+        path: PathBuf,
+        /// The methods without a rule, as paths.
+        methods: Vec<String>,
     },
 }

@@ -57,6 +57,9 @@ fn name(condition: &Condition) -> String {
         Condition::ApiKeyOwners(_) => "API key".to_owned(),
         Condition::Authenticators(_) => "authenticator".to_owned(),
         Condition::Addresses(_) => "address".to_owned(),
+        Condition::Groups(_) => "group".to_owned(),
+        Condition::Proven => "caller".to_owned(),
+        Condition::Expression(_) => "expression".to_owned(),
         Condition::Certificate => "certificate".to_owned(),
         Condition::Times(_) => "time".to_owned(),
         Condition::Not(inner) => format!("not {}", name(inner)),
@@ -80,10 +83,23 @@ fn gap(condition: &Condition, request: &PolicyRequest<'_>) -> String {
         Condition::ApiKeyOwners(owners) => format!("an API key of {}", owners.describe()),
         Condition::Authenticators(names) => format!("a caller proven by {}", names.describe()),
         Condition::Addresses(_) => "an address within its networks".to_owned(),
+        Condition::Groups(groups) => format!("a member of the group {}", groups.describe()),
+        Condition::Proven => "a caller who is known".to_owned(),
+        Condition::Expression(one) => format!("the expression {}", shown(one.source())),
         Condition::Certificate => "a client certificate".to_owned(),
         Condition::Token => "a token".to_owned(),
         Condition::Times(_) => "another time of the week".to_owned(),
         Condition::Not(inner) => format!("another {}", name(inner)),
+    }
+}
+
+/// The beginning of an expression, on one line.
+fn shown(expression: &str) -> String {
+    const MOST: usize = 120;
+    let words = expression.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &words[..end]),
+        None => words,
     }
 }
 

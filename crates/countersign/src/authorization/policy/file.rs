@@ -1,10 +1,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::watch::PolicyWatch;
-use super::{LivePolicy, Policy, PolicyError, PolicyOptions};
+use super::{GateNeeds, LivePolicy, Policy, PolicyError, PolicyOptions};
 
 /// A policy in a file that may change while it is in use.
 ///
@@ -35,26 +37,59 @@ struct Shared {
     live: Arc<LivePolicy>,
     /// Held while the file is read, so that two readers cannot put an older policy last.
     state: Mutex<State>,
-    told: Mutex<PolicyReport>,
-    /// The authenticators of each gate that asks it.
-    gates: Mutex<Vec<Vec<String>>>,
-    /// The audit loggers of each gate that asks it.
-    audits: Mutex<Vec<Vec<String>>>,
+    told: Mutex<Told>,
 }
 
 struct State {
     /// The bytes of the last attempt, good or not.
     text: Option<String>,
+    /// What the gates need that ask it, for as long as there are these gates.
+    gates: Vec<Weak<GateNeeds>>,
 }
 
-/// How a [`PolicyFile`] is doing.
+/// How a [`PolicyFile`] is doing, for metrics and health checks.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PolicyReport {
-    /// How many policies took the place of another so far.
+    /// How many policies took the place of another so far. A counter.
     pub replaced: u64,
+    /// How many times a policy was kept out so far: a new content of the file that is no policy or
+    /// not one for the gates, or a file that could no longer be read. However long it stays so, it
+    /// counts once. A counter.
+    pub refused: u64,
+    /// How long ago the file was last read and held the policy that is in use. Grows for as long
+    /// as there is a problem, or nobody reads it. A gauge.
+    pub since_good: Duration,
     /// Why what stands in the file now is not in use; the last good policy is. `None`: it is.
     pub problem: Option<Arc<PolicyError>>,
+    /// How long there has been a problem, whichever; `None` while there is none.
+    pub problem_for: Option<Duration>,
+}
+
+/// What a report is made of.
+struct Told {
+    replaced: u64,
+    refused: u64,
+    good_at: Instant,
+    problem: Option<Arc<PolicyError>>,
+    bad_since: Option<Instant>,
+}
+
+impl Told {
+    fn good(&mut self) {
+        self.good_at = Instant::now();
+        (self.problem, self.bad_since) = (None, None);
+    }
+
+    fn bad(&mut self, problem: &Arc<PolicyError>) {
+        // A file that stays away is one problem, and not one for each look.
+        let unread = |one: &PolicyError| matches!(one, PolicyError::Read { .. });
+        if !(unread(problem) && self.problem.as_deref().is_some_and(unread)) {
+            self.refused += 1;
+        }
+        self.problem = Some(Arc::clone(problem));
+        self.bad_since.get_or_insert_with(Instant::now);
+    }
 }
 
 impl PolicyFile {
@@ -86,10 +121,14 @@ impl PolicyFile {
             path,
             options,
             live: Arc::new(LivePolicy::new(policy)),
-            state: Mutex::new(State { text: Some(text) }),
-            told: Mutex::default(),
-            gates: Mutex::default(),
-            audits: Mutex::default(),
+            state: Mutex::new(State { text: Some(text), gates: Vec::new() }),
+            told: Mutex::new(Told {
+                replaced: 0,
+                refused: 0,
+                good_at: Instant::now(),
+                problem: None,
+                bad_since: None,
+            }),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -104,9 +143,17 @@ impl PolicyFile {
         Policy::clone(&self.shared.live.load())
     }
 
-    /// How many times the policy was replaced, and what is wrong with the file now.
+    /// How many times the policy was replaced and others were refused, how old its last good
+    /// reading is, and what is wrong with the file now. Waits for nothing.
     pub fn report(&self) -> PolicyReport {
-        lock(&self.shared.told).clone()
+        let told = lock(&self.shared.told);
+        PolicyReport {
+            replaced: told.replaced,
+            refused: told.refused,
+            since_good: told.good_at.elapsed(),
+            problem: told.problem.clone(),
+            problem_for: told.bad_since.map(|since| since.elapsed()),
+        }
     }
 
     /// Reads the file again now. Blocks while it reads. Whether another policy holds since.
@@ -122,22 +169,25 @@ impl PolicyFile {
             && text == known
         {
             // The same as at the last attempt, so with the same outcome.
-            return match &lock(&shared.told).problem {
+            let mut told = lock(&shared.told);
+            return match &told.problem {
                 Some(problem) => Err(Arc::clone(problem)),
-                None => Ok(false),
+                None => {
+                    told.good();
+                    Ok(false)
+                }
             };
         }
         let read = read.and_then(|text| {
             let policy = Policy::from_text_of(&shared.path, &text, &shared.options);
             state.text = Some(text);
-            let policy = policy.and_then(|policy| self.known_to_gates(policy));
-            policy.and_then(|policy| self.known_to_audits(policy))
+            policy.and_then(|policy| self.good_for_gates(&mut state, policy))
         });
         match read {
             Ok(policy) => {
                 shared.live.replace(policy);
                 let mut told = lock(&shared.told);
-                told.problem = None;
+                told.good();
                 told.replaced += 1;
                 Ok(true)
             }
@@ -147,7 +197,7 @@ impl PolicyFile {
                     state.text = None;
                 }
                 let problem = Arc::new(error);
-                lock(&shared.told).problem = Some(Arc::clone(&problem));
+                lock(&shared.told).bad(&problem);
                 Err(problem)
             }
         }
@@ -168,51 +218,22 @@ impl PolicyFile {
         PolicyWatch::start(self.clone())
     }
 
-    /// From now on no policy holds that asks for other authenticators than a gate's.
-    pub(crate) fn asked_by(&self, authenticators: &[&str]) {
-        let names = authenticators.iter().map(|&name| name.to_owned()).collect();
-        let mut gates = lock(&self.shared.gates);
-        if !gates.contains(&names) {
-            gates.push(names);
-        }
+    /// From now on no policy holds that does not meet a gate's needs, for as long as these are
+    /// kept. The policy that holds now is not looked at. Waits where the file is being read.
+    pub(crate) fn asked_by(&self, needs: GateNeeds) -> Arc<GateNeeds> {
+        // Under the lock under which policies are replaced, so that none comes between that was
+        // looked at without these needs.
+        let mut state = lock(&self.shared.state);
+        let needs = Arc::new(needs);
+        state.gates.retain(|gate| gate.strong_count() > 0);
+        state.gates.push(Arc::downgrade(&needs));
+        needs
     }
 
-    /// From now on no policy holds that asks for other audit loggers than a gate's.
-    pub(crate) fn audited_by(&self, loggers: &[String]) {
-        let mut audits = lock(&self.shared.audits);
-        if !audits.iter().any(|known| known == loggers) {
-            audits.push(loggers.to_vec());
-        }
-    }
-
-    fn known_to_audits(&self, policy: Policy) -> Result<Policy, PolicyError> {
-        let audits = lock(&self.shared.audits);
-        let missing = |known: &Vec<String>| {
-            Some(PolicyError::UnknownAuditLogger {
-                path: self.shared.path.clone(),
-                name: policy.audit().missing(known)?.to_owned(),
-                known: known.clone(),
-            })
-        };
-        match audits.iter().find_map(missing) {
-            Some(error) => Err(error),
-            None => Ok(policy),
-        }
-    }
-
-    fn known_to_gates(&self, policy: Policy) -> Result<Policy, PolicyError> {
-        let gates = lock(&self.shared.gates);
-        let unknown = |known: &Vec<String>| {
-            let (rule, name) = policy.unknown_authenticator(known)?;
-            Some(PolicyError::UnknownAuthenticator {
-                path: self.shared.path.clone(),
-                rule: rule.to_owned(),
-                name: name.to_owned(),
-                known: known.clone(),
-            })
-        };
-        match gates.iter().find_map(unknown) {
-            Some(error) => Err(error),
+    fn good_for_gates(&self, state: &mut State, policy: Policy) -> Result<Policy, PolicyError> {
+        let unmet = state.gates.iter().filter_map(Weak::upgrade).find_map(|it| it.unmet(&policy));
+        match unmet {
+            Some(unmet) => Err(unmet.of_file(&self.shared.path)),
             None => Ok(policy),
         }
     }

@@ -2,47 +2,42 @@
 
 use std::collections::HashMap;
 
+use super::callers::{CallerIndex, CallerRules};
 use super::condition::{Condition, Seen};
 use super::parse::Rule;
-use super::pattern::{Pattern, TextSet};
+use super::pattern::Pattern;
 use crate::identity::MethodPath;
 
 /// The rules of one list, in the order of the file.
 ///
-/// Each rule stands in one of three places: under its paths, else under its principals, else
+/// Each rule stands in one of three places: under its paths, else under those whom it is for, else
 /// among those that are asked for every call.
 #[derive(Debug)]
 pub(super) struct RuleIndex {
     rules: Vec<Rule>,
     paths: PathIndex,
-    principals: TextIndex,
+    callers: CallerIndex,
     others: Vec<u32>,
 }
 
 impl RuleIndex {
     pub(super) fn new(rules: Vec<Rule>) -> Self {
-        let (mut paths, mut principals) = (Vec::new(), Vec::new());
+        let (mut paths, mut callers) = (Vec::new(), CallerRules::default());
         let mut others = Vec::new();
         for (id, rule) in (0..).zip(&rules) {
-            let list = |wanted: fn(&Condition) -> Option<&TextSet>| {
-                let texts = rule.conditions.iter().find_map(wanted)?.written();
+            let by_path = rule.conditions.iter().find_map(|one| match one {
                 // A star alone narrows nothing down.
-                (!texts.iter().any(|text| text == "*")).then_some(texts)
-            };
-            let by_path =
-                list(|one| if let Condition::Paths(all) = one { Some(all) } else { None });
-            let by_name =
-                list(|one| if let Condition::Principals(all) = one { Some(all) } else { None });
-            match (by_path, by_name) {
-                (Some(texts), _) => paths.extend(texts.iter().map(|text| (text.as_str(), id))),
-                (None, Some(texts)) => {
-                    principals.extend(texts.iter().map(|text| (text.as_str(), id)));
-                }
-                (None, None) => others.push(id),
+                Condition::Paths(all) if !all.matches_anything() => Some(all.written()),
+                _ => None,
+            });
+            match by_path {
+                Some(texts) => paths.extend(texts.iter().map(|text| (text.as_str(), id))),
+                None if callers.add(id, rule) => {}
+                None => others.push(id),
             }
         }
-        let (paths, principals) = (PathIndex::new(&paths), TextIndex::new(&principals));
-        Self { rules, paths, principals, others }
+        let (paths, callers) = (PathIndex::new(&paths), callers.index());
+        Self { rules, paths, callers, others }
     }
 
     pub(super) fn rules(&self) -> &[Rule] {
@@ -73,12 +68,7 @@ impl RuleIndex {
             }
         };
         self.paths.each(&seen.request.path(), &mut look);
-        if !self.principals.is_empty() {
-            seen.any_name(|name| {
-                self.principals.each(name, &mut look);
-                false
-            });
-        }
+        self.callers.each(seen, &mut look);
         look(&self.others);
         best.map(|id| id as usize)
     }
@@ -121,7 +111,7 @@ fn service(pattern: &str) -> Option<&str> {
 }
 
 /// Ids come in order, and a rule may have a text twice.
-fn add(ids: &mut Vec<u32>, id: u32) {
+pub(super) fn add(ids: &mut Vec<u32>, id: u32) {
     if ids.last() != Some(&id) {
         ids.push(id);
     }
@@ -129,14 +119,14 @@ fn add(ids: &mut Vec<u32>, id: u32) {
 
 /// Patterns and the rules that have them: exact texts by hash, prefixes and suffixes by order.
 #[derive(Debug, Default)]
-struct TextIndex {
+pub(super) struct TextIndex {
     exact: HashMap<Box<[u8]>, Vec<u32>>,
     prefixes: Prefixes,
     suffixes: Prefixes,
 }
 
 impl TextIndex {
-    fn new(patterns: &[(&str, u32)]) -> Self {
+    pub(super) fn new(patterns: &[(&str, u32)]) -> Self {
         let mut index = Self::default();
         let (mut prefixes, mut suffixes) = (Vec::new(), Vec::new());
         for (text, id) in patterns {
@@ -154,12 +144,12 @@ impl TextIndex {
         index
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.prefixes.all.is_empty() && self.suffixes.all.is_empty()
     }
 
     /// Hands over the rules of every pattern that matches.
-    fn each(&self, text: &str, look: &mut impl FnMut(&[u32])) {
+    pub(super) fn each(&self, text: &str, look: &mut impl FnMut(&[u32])) {
         let text = text.as_bytes();
         if let Some(ids) = self.exact.get(text) {
             look(ids);

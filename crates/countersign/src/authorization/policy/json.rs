@@ -9,6 +9,11 @@ pub(super) struct Place {
     pub(super) column: u32,
 }
 
+impl Place {
+    /// In no policy's text.
+    pub(super) const NOWHERE: Self = Self { line: 0, column: 0 };
+}
+
 /// A value and where it begins.
 #[derive(Debug)]
 pub(super) struct Node {

@@ -101,6 +101,10 @@ impl Lints<'_> {
                     );
                 }
             }
+            Condition::Groups(groups) => {
+                groups.parts().for_each(|part| self.stars(&part.principals));
+                groups.parts().for_each(|part| self.stars(&part.owners));
+            }
             Condition::Not(inner) => self.condition(inner),
             _ => {}
         }

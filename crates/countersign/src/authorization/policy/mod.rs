@@ -5,16 +5,25 @@
 //! know stands under one key of our own, `countersign`.
 
 mod access;
+mod annotation;
 mod audit;
+mod callers;
+#[cfg(feature = "cel")]
+mod cel;
+#[cfg(not(feature = "cel"))]
+#[path = "no_cel.rs"]
+mod cel;
 mod condition;
 mod error;
 mod explain;
 mod fields;
 mod file;
+mod groups;
 mod index;
 mod json;
 mod lint;
 mod live;
+mod needs;
 mod options;
 mod own;
 mod parse;
@@ -23,8 +32,11 @@ mod request;
 #[cfg(feature = "toml")]
 mod toml;
 mod watch;
+#[cfg(feature = "yaml")]
+mod yaml;
 
 pub use access::MethodAccess;
+pub use annotation::{Annotations, InvalidAnnotation};
 pub use audit::{AuditCondition, AuditOptions};
 pub use error::{InvalidPolicy, PolicyError};
 pub use explain::{Explanation, NearMiss};
@@ -35,12 +47,15 @@ pub use request::{CertificateFacts, PeerFacts, PolicyRequest};
 pub use watch::PolicyWatch;
 
 pub(crate) use live::LivePolicy;
+pub(crate) use needs::{GateNeeds, Unmet};
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::coverage::Coverage;
+use super::methods::Methods;
 use crate::identity::MethodPath;
 
 use self::condition::Seen;
@@ -139,6 +154,38 @@ impl Policy {
         Ok(Self::compile(parse::toml(text, options)?))
     }
 
+    /// Reads a policy that a hand wrote in YAML 1.2: the same keys.
+    ///
+    /// One document without anchors, aliases and tags; a plain `yes` or `on` is a text.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it, with its line and column.
+    #[cfg(feature = "yaml")]
+    pub fn from_yaml(text: &str) -> Result<Self, InvalidPolicy> {
+        Self::from_yaml_with(text, &PolicyOptions::default())
+    }
+
+    /// Reads a policy in YAML in another way than the default one.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it, with its line and column.
+    #[cfg(feature = "yaml")]
+    pub fn from_yaml_with(text: &str, options: &PolicyOptions) -> Result<Self, InvalidPolicy> {
+        Ok(Self::compile(parse::yaml(text, options)?))
+    }
+
+    /// Makes a policy of what an interface says itself, in options of its methods and services
+    /// ([`Annotations`]). A method without one is allowed to nobody.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no descriptor set, no method in it has an option, or one cannot be used.
+    pub fn from_descriptor_set(bytes: &[u8]) -> Result<Self, InvalidAnnotation> {
+        Ok(Self::compile(Annotations::from_descriptor_set(bytes)?.alone()?))
+    }
+
     fn compile(written: parse::Written) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -151,8 +198,9 @@ impl Policy {
         }
     }
 
-    /// Reads a policy from a file of JSON, or with the feature `toml` of TOML if its name ends in
-    /// `.toml`. Blocks while it reads.
+    /// Reads a policy from a file of JSON, with the feature `toml` of TOML if its name ends in
+    /// `.toml`, with the feature `yaml` of YAML if it ends in `.yaml` or `.yml`. Blocks while it
+    /// reads.
     ///
     /// # Errors
     ///
@@ -176,13 +224,13 @@ impl Policy {
 
     /// The policy that a file holds.
     fn from_text_of(path: &Path, text: &str, options: &PolicyOptions) -> Result<Self, PolicyError> {
-        #[cfg(feature = "toml")]
-        let read = match path.extension().is_some_and(|extension| extension == "toml") {
-            true => Self::from_toml_with(text, options),
-            false => Self::from_json_with(text, options),
+        let read = match path.extension().and_then(|extension| extension.to_str()) {
+            #[cfg(feature = "toml")]
+            Some("toml") => Self::from_toml_with(text, options),
+            #[cfg(feature = "yaml")]
+            Some("yaml" | "yml") => Self::from_yaml_with(text, options),
+            _ => Self::from_json_with(text, options),
         };
-        #[cfg(not(feature = "toml"))]
-        let read = Self::from_json_with(text, options);
         read.map_err(|source| PolicyError::Invalid { path: path.into(), source })
     }
 
@@ -262,6 +310,11 @@ impl Policy {
         access::of(self, path)
     }
 
+    /// The same of every method of an interface. Takes time in proportion to methods times rules.
+    pub fn coverage(&self, methods: &Methods) -> Coverage {
+        access::coverage(self, methods)
+    }
+
     /// What is allowed in it and is hardly meant. An empty list is no proof of sense.
     pub fn lint(&self) -> Vec<PolicyLint> {
         lint::policy(self)
@@ -282,6 +335,7 @@ impl Policy {
                 RepeatedHeaders::AnyValue => true,
                 RepeatedHeaders::Strictest => denies,
             },
+            denies,
         }
     }
 }
@@ -344,7 +398,7 @@ pub struct RuleInfo<'p> {
     pub effect: Effect,
     /// Its name, unique among the rules of its effect.
     pub name: &'p str,
-    /// The line on which it begins, counted from 1.
+    /// The line on which it begins, counted from 1; 0 for a rule that is the option of a method.
     pub line: u32,
 }
 

@@ -1,3 +1,5 @@
+use super::annotation::Annotations;
+
 /// How a policy is read where gRFC A41, gRFC A43 and its readers disagree.
 ///
 /// The defaults are what grpc-go does. A policy file may choose for itself, under its top-level
@@ -7,6 +9,7 @@ pub struct PolicyOptions {
     pub(super) certificate_names: CertificateNames,
     pub(super) repeated_headers: RepeatedHeaders,
     pub(super) audit_loggers: Vec<String>,
+    pub(super) annotations: Annotations,
 }
 
 /// Which names of a certificate a rule's `principals` are compared with.
@@ -62,6 +65,7 @@ impl Default for PolicyOptions {
             certificate_names: CertificateNames::default(),
             repeated_headers: RepeatedHeaders::default(),
             audit_loggers: vec!["stdout_logger".to_owned()],
+            annotations: Annotations::default(),
         }
     }
 }
@@ -84,6 +88,19 @@ impl PolicyOptions {
     #[must_use]
     pub fn with_repeated_headers(mut self, headers: RepeatedHeaders) -> Self {
         self.repeated_headers = headers;
+        self
+    }
+
+    /// Lets methods say themselves who may call them where the policy file does not.
+    ///
+    /// Rules of the file that deny go first, then those that allow, then annotations. An allow rule
+    /// whose `paths` match a method, other than by `*` alone, takes the place of the method's
+    /// annotation, a denial too: the file has the last word. A rule for all methods stands beside
+    /// the annotations. Groups that an annotation names are the file's. `allow_rules` may be left
+    /// out where annotations allow something.
+    #[must_use]
+    pub fn with_annotations(mut self, annotations: Annotations) -> Self {
+        self.annotations = annotations;
         self
     }
 

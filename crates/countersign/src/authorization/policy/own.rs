@@ -1,18 +1,21 @@
 //! What stands under our own key. A file without it is plain gRFC A43.
 
+use super::cel::Expression;
 use super::condition::{Condition, Network, TokenRule, Window};
 use super::error::InvalidPolicy;
 use super::fields::{Fields, empty, list, mistyped, text};
+use super::groups::Groups;
 use super::json::{Node, Value};
 use super::options::{CertificateNames, PolicyOptions, RepeatedHeaders};
-use super::parse::{header, word};
+use super::parse::{Around, header, word};
 use super::pattern::TextSet;
 
 /// The one key that gRFC A43 does not know.
 pub(super) const KEY: &str = "countersign";
 
-pub(super) fn options(node: &Node, options: &mut PolicyOptions) -> Result<(), InvalidPolicy> {
-    let known = ["certificate_names", "repeated_headers"];
+/// What holds for the whole policy, and the groups in it.
+pub(super) fn options(node: &Node, options: &mut PolicyOptions) -> Result<Groups, InvalidPolicy> {
+    let known = ["certificate_names", "repeated_headers", "groups"];
     let fields = Fields::of(node, "\"countersign\" of the policy", &known)?;
     if let Some(node) = fields.get("certificate_names") {
         options.certificate_names = word(node, "\"certificate_names\"", &CertificateNames::ALL)?;
@@ -20,13 +23,32 @@ pub(super) fn options(node: &Node, options: &mut PolicyOptions) -> Result<(), In
     if let Some(node) = fields.get("repeated_headers") {
         options.repeated_headers = word(node, "\"repeated_headers\"", &RepeatedHeaders::ALL)?;
     }
+    fields.get("groups").map_or_else(|| Ok(Groups::default()), Groups::read)
+}
+
+/// What a rule asks for as a whole.
+pub(super) fn rule(
+    node: &Node,
+    conditions: &mut Vec<Condition>,
+    around: Around<'_>,
+) -> Result<(), InvalidPolicy> {
+    let fields = Fields::of(node, "\"countersign\" of a rule", &["cel"])?;
+    if let Some(node) = fields.get("cel") {
+        let source = text(node, "\"cel\"")?;
+        conditions.push(Condition::Expression(Expression::compile(source, node, around.text)?));
+    }
     Ok(())
 }
 
-pub(super) fn source(node: &Node, conditions: &mut Vec<Condition>) -> Result<(), InvalidPolicy> {
-    let known = ["tokens", "api_key_owners", "authenticators", "addresses", "require", "not"];
+pub(super) fn source(
+    node: &Node,
+    conditions: &mut Vec<Condition>,
+    around: Around<'_>,
+) -> Result<(), InvalidPolicy> {
+    let known =
+        ["groups", "tokens", "api_key_owners", "authenticators", "addresses", "require", "not"];
     let fields = Fields::of(node, "\"countersign\" of a source", &known)?;
-    who(fields, conditions)?;
+    who(fields, conditions, around)?;
     if let Some(node) = fields.get("require") {
         let kinds = list(node, "\"require\"")?;
         if kinds.is_empty() {
@@ -41,28 +63,31 @@ pub(super) fn source(node: &Node, conditions: &mut Vec<Condition>) -> Result<(),
         }
     }
     if let Some(node) = fields.get("not") {
-        let known = ["principals", "tokens", "api_key_owners", "authenticators", "addresses"];
+        let known =
+            ["principals", "groups", "tokens", "api_key_owners", "authenticators", "addresses"];
         let fields = Fields::of(node, "\"not\" of a source", &known)?;
         let mut none_of = Vec::new();
         if let Some(names) = fields.some_texts("principals")? {
             none_of.push(Condition::Principals(TextSet::new(&names)));
         }
-        who(fields, &mut none_of)?;
+        who(fields, &mut none_of, around)?;
         negated(node, none_of, conditions)?;
     }
     Ok(())
 }
 
-fn who(fields: Fields<'_>, conditions: &mut Vec<Condition>) -> Result<(), InvalidPolicy> {
+fn who(
+    fields: Fields<'_>,
+    conditions: &mut Vec<Condition>,
+    around: Around<'_>,
+) -> Result<(), InvalidPolicy> {
+    if let Some(names) = fields.some_texts("groups")? {
+        let nodes = fields.list("groups")?;
+        let place = |at: usize| nodes.get(at).map_or(fields.place(), |node| node.place);
+        conditions.push(Condition::Groups(around.groups.set(names, place)?));
+    }
     if let Some(node) = fields.get("tokens") {
-        let tokens = list(node, "\"tokens\"")?;
-        if tokens.is_empty() {
-            return Err(empty(node.place, "tokens"));
-        }
-        let tokens = tokens.iter().enumerate().map(|(index, node)| {
-            token(node).map_err(|error| error.within(format!("\"tokens\" {index}")))
-        });
-        conditions.push(Condition::Tokens(tokens.collect::<Result<_, _>>()?));
+        conditions.push(Condition::Tokens(tokens(node)?));
     }
     if let Some(owners) = fields.some_texts("api_key_owners")? {
         conditions.push(Condition::ApiKeyOwners(TextSet::new(&owners)));
@@ -82,6 +107,17 @@ fn who(fields: Fields<'_>, conditions: &mut Vec<Condition>) -> Result<(), Invali
         conditions.push(Condition::Addresses(parsed.collect::<Result<_, _>>()?));
     }
     Ok(())
+}
+
+pub(super) fn tokens(node: &Node) -> Result<Vec<TokenRule>, InvalidPolicy> {
+    let tokens = list(node, "\"tokens\"")?;
+    if tokens.is_empty() {
+        return Err(empty(node.place, "tokens"));
+    }
+    let tokens = tokens.iter().enumerate().map(|(index, node)| {
+        token(node).map_err(|error| error.within(format!("\"tokens\" {index}")))
+    });
+    tokens.collect()
 }
 
 fn token(node: &Node) -> Result<TokenRule, InvalidPolicy> {

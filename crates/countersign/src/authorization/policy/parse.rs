@@ -9,13 +9,14 @@ use super::audit::{self, AuditOptions};
 use super::condition::Condition;
 use super::error::InvalidPolicy;
 use super::fields::{Fields, text};
+use super::groups::Groups;
 use super::json::{self, Node, Place};
 use super::options::PolicyOptions;
 use super::pattern::TextSet;
 use super::{Policy, own};
 
 /// A policy as it was written.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Written {
     pub(super) name: String,
     pub(super) deny: Vec<Rule>,
@@ -31,15 +32,29 @@ pub(super) struct Rule {
     pub(super) conditions: Vec<Condition>,
 }
 
+/// What a rule may refer to.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) groups: &'a Groups,
+    /// The policy's text, for places in it.
+    pub(super) text: &'a str,
+}
+
 pub(super) fn json(text: &str, options: &PolicyOptions) -> Result<Written, InvalidPolicy> {
     bounded(text)?;
-    policy(&json::parse(text)?, options)
+    policy(&json::parse(text)?, text, options)
 }
 
 #[cfg(feature = "toml")]
 pub(super) fn toml(text: &str, options: &PolicyOptions) -> Result<Written, InvalidPolicy> {
     bounded(text)?;
-    policy(&super::toml::parse(text)?, options)
+    policy(&super::toml::parse(text)?, text, options)
+}
+
+#[cfg(feature = "yaml")]
+pub(super) fn yaml(text: &str, options: &PolicyOptions) -> Result<Written, InvalidPolicy> {
+    bounded(text)?;
+    policy(&super::yaml::parse(text)?, text, options)
 }
 
 fn bounded(text: &str) -> Result<(), InvalidPolicy> {
@@ -50,32 +65,37 @@ fn bounded(text: &str) -> Result<(), InvalidPolicy> {
     Err(InvalidPolicy::unreadable(start, "it is longer than 16 MiB"))
 }
 
-fn policy(node: &Node, options: &PolicyOptions) -> Result<Written, InvalidPolicy> {
+fn policy(node: &Node, text: &str, options: &PolicyOptions) -> Result<Written, InvalidPolicy> {
     let known = ["name", "deny_rules", "allow_rules", "audit_logging_options", own::KEY];
     let fields = Fields::of(node, "the policy", &known)?;
     let name = fields.name("name")?.to_owned();
-    let deny = rules(fields, "deny_rules")?;
-    let allow = rules(fields, "allow_rules")?;
-    if allow.is_empty() {
-        return Err(fields.absent("allow_rules"));
-    }
     let mut options = options.clone();
-    if let Some(node) = fields.get(own::KEY) {
-        own::options(node, &mut options)?;
-    }
+    let groups = match fields.get(own::KEY) {
+        Some(node) => own::options(node, &mut options)?,
+        None => Groups::default(),
+    };
+    let around = Around { groups: &groups, text };
+    let deny = rules(fields, "deny_rules", around)?;
+    let allow = rules(fields, "allow_rules", around)?;
     let audit = match fields.get("audit_logging_options") {
         Some(node) => audit::options(node, &options.audit_loggers)?,
         None => AuditOptions::default(),
     };
-    Ok(Written { name, deny, allow, audit, options })
+    let annotations = options.annotations.clone();
+    let mut written = Written { name, deny, allow, audit, options };
+    annotations.add_to(&mut written, &groups, fields.place())?;
+    if written.allow.is_empty() {
+        return Err(fields.absent("allow_rules"));
+    }
+    Ok(written)
 }
 
-fn rules(fields: Fields<'_>, list: &str) -> Result<Vec<Rule>, InvalidPolicy> {
+fn rules(fields: Fields<'_>, list: &str, around: Around<'_>) -> Result<Vec<Rule>, InvalidPolicy> {
     let mut names = HashMap::new();
     let mut rules: Vec<Rule> = Vec::new();
     for (index, node) in fields.list(list)?.iter().enumerate() {
         let part = format!("{list:?} {index}");
-        let rule = rule(node).map_err(|error| error.within(&part))?;
+        let rule = rule(node, around).map_err(|error| error.within(&part))?;
         // Readers that keep rules in a map lose the first of two, a denial perhaps.
         if let Some(first) = names.insert(Arc::clone(&rule.name), rule.place.line) {
             let message = format!("the name {:?} is there twice", rule.name);
@@ -88,20 +108,28 @@ fn rules(fields: Fields<'_>, list: &str) -> Result<Vec<Rule>, InvalidPolicy> {
     Ok(rules)
 }
 
-fn rule(node: &Node) -> Result<Rule, InvalidPolicy> {
-    let fields = Fields::of(node, "a rule", &["name", "source", "request"])?;
+fn rule(node: &Node, around: Around<'_>) -> Result<Rule, InvalidPolicy> {
+    let fields = Fields::of(node, "a rule", &["name", "source", "request", own::KEY])?;
     let name = fields.name("name")?.into();
     let mut conditions = Vec::new();
     if let Some(node) = fields.get("request") {
         request(node, &mut conditions)?;
     }
     if let Some(node) = fields.get("source") {
-        source(node, &mut conditions)?;
+        source(node, &mut conditions, around)?;
+    }
+    // Last, as the dearest to ask.
+    if let Some(node) = fields.get(own::KEY) {
+        own::rule(node, &mut conditions, around)?;
     }
     Ok(Rule { name, place: fields.place(), conditions })
 }
 
-fn source(node: &Node, conditions: &mut Vec<Condition>) -> Result<(), InvalidPolicy> {
+fn source(
+    node: &Node,
+    conditions: &mut Vec<Condition>,
+    around: Around<'_>,
+) -> Result<(), InvalidPolicy> {
     let fields = Fields::of(node, "\"source\"", &["principals", own::KEY])?;
     let principals = fields.texts("principals")?;
     // No principals are no condition (gRFC A43).
@@ -109,7 +137,7 @@ fn source(node: &Node, conditions: &mut Vec<Condition>) -> Result<(), InvalidPol
         conditions.push(Condition::Principals(TextSet::new(&principals)));
     }
     match fields.get(own::KEY) {
-        Some(node) => own::source(node, conditions),
+        Some(node) => own::source(node, conditions, around),
         None => Ok(()),
     }
 }

@@ -72,6 +72,11 @@ impl TextSet {
             || self.suffixes.iter().any(|suffix| text.ends_with(suffix))
     }
 
+    /// Whether anything that is not empty matches, by a star alone.
+    pub(super) fn matches_anything(&self) -> bool {
+        self.present
+    }
+
     /// The texts, as they were written.
     pub(super) fn written(&self) -> &[String] {
         &self.written

@@ -77,6 +77,14 @@ impl<'a> PolicyRequest<'a> {
         }
     }
 
+    /// Whether somebody in particular was proven.
+    pub(super) fn has_known_caller(&self) -> bool {
+        match self.callers {
+            Callers::Authenticated(all) => all.iter().any(|caller| !caller.is_anonymous()),
+            Callers::Assumed(all) => !all.is_empty(),
+        }
+    }
+
     pub(super) fn has_callers(&self) -> bool {
         self.any_caller(|_| true)
     }

@@ -49,7 +49,10 @@ async fn run(file: PolicyFile) {
             Ok(replaced) => {
                 if replaced || warned.is_some() {
                     let (path, policy) = (file.path().display(), file.current());
-                    tracing::info!(%path, policy = policy.name(), "the policy file is in use");
+                    let replaced = file.report().replaced;
+                    tracing::info!(
+                        %path, policy = policy.name(), replaced, "the policy file is in use"
+                    );
                 }
                 warned = None;
             }
@@ -57,7 +60,14 @@ async fn run(file: PolicyFile) {
                 let words = words(&error);
                 if warned.as_ref().is_none_or(|warned| warned.is_over(&words)) {
                     let path = file.path().display();
-                    tracing::warn!(%path, error = %words, "the last good policy is in use");
+                    let report = file.report();
+                    tracing::warn!(
+                        %path,
+                        error = %words,
+                        refused = report.refused,
+                        since_good_s = report.since_good.as_secs(),
+                        "the last good policy is in use"
+                    );
                     warned = Some(Warned { words, at: Instant::now() });
                 }
             }

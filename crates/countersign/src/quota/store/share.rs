@@ -131,7 +131,7 @@ mod tests {
         let both = [narrow, wide.clone()];
         assert_eq!(take(&share, &both), [true, true]);
         assert_eq!(take(&share, &both), [false, true]);
-        assert_eq!(take(&share, &[wide.clone()]), [true]);
+        assert_eq!(take(&share, std::slice::from_ref(&wide)), [true]);
         assert_eq!(take(&share, &[wide]), [false]);
     }
 

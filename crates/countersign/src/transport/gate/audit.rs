@@ -5,13 +5,12 @@ use std::time::Instant;
 use http::uri::Uri;
 use tonic::Code;
 
-use super::builder::GateError;
 use super::decision::{Call, Decision, Refusal};
 use super::denial::{DecisionId, face};
 use super::layer::Inner;
 use crate::audit::{Audit, AuditEvent, AuditOutcome, CallIds, RefusalFacts, Text, Wanted};
 use crate::authentication::{Authenticated, Reason};
-use crate::authorization::{AuthorizationKind, Policy};
+use crate::authorization::Policy;
 use crate::identity::PeerIdentity;
 
 /// A call that goes on, as far as the record of its end needs it.
@@ -87,8 +86,8 @@ impl Inner {
     ) -> AuditEvent {
         let (principal, rule, refusal) = match decision {
             Decision::Pass(context, _) => {
-                let principal = context.caller().map(Authenticated::principal);
-                (principal, Some(context.shared_rule()), None)
+                let caller = context.caller().filter(|caller| !caller.is_anonymous());
+                (caller.map(Authenticated::principal), Some(context.shared_rule()), None)
             }
             Decision::Refused(refusal) => {
                 (refusal.caller.as_ref(), refusal.rule.as_ref(), Some(facts(refusal)))
@@ -109,6 +108,7 @@ impl Inner {
             method: Text::new(call.uri.path()),
             peer: call.peer.clone(),
             principal: principal.cloned(),
+            is_known: principal.is_some() || call.peer.certificate().is_some(),
             rule: rule.cloned(),
             policy,
             refusal,
@@ -133,6 +133,7 @@ impl Inner {
             method: Text::new(call.uri.path()),
             peer: call.peer.clone(),
             principal: refusal.caller.clone(),
+            is_known: true,
             rule: refusal.rule.clone(),
             policy,
             refusal: Some(facts(refusal)),
@@ -161,7 +162,8 @@ fn facts(refusal: &Refusal) -> RefusalFacts {
 fn unrecorded(decision: Decision, id: DecisionId) -> Refusal {
     let (caller, rule) = match decision {
         Decision::Pass(context, _) => {
-            let caller = context.caller().map(|caller| caller.principal().clone());
+            let caller = context.caller().filter(|caller| !caller.is_anonymous());
+            let caller = caller.map(|caller| caller.principal().clone());
             (caller, Some(context.shared_rule().clone()))
         }
         Decision::Refused(refusal) => (refusal.caller, refusal.rule),
@@ -169,25 +171,4 @@ fn unrecorded(decision: Decision, id: DecisionId) -> Refusal {
     };
     let detail = "the decision cannot be put on record";
     Refusal { caller, rule, decision: Some(id), ..Refusal::new(Reason::AuditUnavailable, detail) }
-}
-
-/// Refuses a policy that wants its decisions logged by somebody whom the audit has not got.
-pub(super) fn check_loggers(
-    authorization: &AuthorizationKind,
-    audit: Option<&Audit>,
-) -> Result<(), GateError> {
-    let known: Vec<String> = audit.into_iter().flat_map(Audit::names).map(str::to_owned).collect();
-    let policy = match authorization {
-        AuthorizationKind::Rules(_) => return Ok(()),
-        AuthorizationKind::Policy(policy) => policy.clone(),
-        AuthorizationKind::File(file) => {
-            // First, so that no other policy can come between.
-            file.audited_by(&known);
-            file.current()
-        }
-    };
-    match policy.audit().missing(&known).map(str::to_owned) {
-        Some(name) => Err(GateError::UnknownAuditLogger { name, known }),
-        None => Ok(()),
-    }
 }

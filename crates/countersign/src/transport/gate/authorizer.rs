@@ -7,10 +7,13 @@ use http::HeaderMap;
 use super::builder::GateError;
 use super::context::AuthContext;
 use super::decision::{Call, Decision, Refusal};
+use super::interface::Interface;
 use super::layer::Inner;
+use crate::audit::Audit;
 use crate::authentication::{Authenticated, Carried, Reason};
 use crate::authorization::{
-    AuthorizationKind, LivePolicy, PeerFacts, Permit, Policy, PolicyRequest, Rule, RuleSet,
+    AuthorizationKind, Coverage, GateNeeds, LivePolicy, Methods, PeerFacts, Permit, Policy,
+    PolicyRequest, Rule, RuleSet, Unmet,
 };
 use crate::identity::{MethodPath, PeerIdentity};
 
@@ -30,6 +33,8 @@ pub(super) struct PolicyAuthorizer {
     may_change: bool,
     /// Whether the call's headers are needed when it is asked about again.
     reads_headers: bool,
+    /// Kept for as long as policies have to meet them.
+    _needs: Arc<GateNeeds>,
 }
 
 /// What a policy is asked about, but for the callers.
@@ -41,26 +46,56 @@ pub(super) struct Question<'a> {
 }
 
 impl Authorizer {
-    pub(super) fn new(kind: AuthorizationKind, names: &[&str]) -> Result<Self, GateError> {
+    /// For a gate with authenticators of these names.
+    pub(super) fn new(
+        kind: AuthorizationKind,
+        names: &[&str],
+        interface: &Interface,
+        audit: Option<&Audit>,
+    ) -> Result<Self, GateError> {
+        let needs = || GateNeeds {
+            authenticators: names.iter().map(|&name| name.to_owned()).collect(),
+            covered: interface.to_be_covered().cloned(),
+            loggers: audit.into_iter().flat_map(Audit::names).map(str::to_owned).collect(),
+        };
         Ok(match kind {
-            AuthorizationKind::Rules(rules) => Self::Rules(RuleSet::compile(rules, names)?),
-            AuthorizationKind::Policy(policy) => Self::Policy(PolicyAuthorizer {
-                may_change: false,
-                reads_headers: policy.reads_headers(),
-                live: Arc::new(LivePolicy::new(asking_for(policy, names)?)),
-            }),
+            AuthorizationKind::Rules(rules) => {
+                let rules = RuleSet::compile(rules, names)?;
+                if let Some(methods) = interface.to_be_covered() {
+                    Interface::covered_by(&rules.coverage(methods))?;
+                }
+                Self::Rules(rules)
+            }
+            AuthorizationKind::Policy(policy) => {
+                let needs = Arc::new(needs());
+                Self::Policy(PolicyAuthorizer {
+                    may_change: false,
+                    reads_headers: policy.reads_headers(),
+                    live: Arc::new(LivePolicy::new(meeting(&needs, policy)?)),
+                    _needs: needs,
+                })
+            }
             AuthorizationKind::File(file) => {
                 // First, so that no other policy can come between.
-                file.asked_by(names);
-                asking_for(file.current(), names)?;
+                let needs = file.asked_by(needs());
+                meeting(&needs, file.current())?;
                 Self::Policy(PolicyAuthorizer {
                     may_change: true,
                     // The next policy may, if this one does not.
                     reads_headers: true,
                     live: Arc::clone(file.live()),
+                    _needs: needs,
                 })
             }
         })
+    }
+
+    /// What becomes of each method, by what holds now.
+    pub(super) fn coverage(&self, methods: &Methods) -> Coverage {
+        match self {
+            Self::Rules(rules) => rules.coverage(methods),
+            Self::Policy(policy) => policy.live.load().coverage(methods),
+        }
     }
 
     /// The rule in code for a method.
@@ -96,15 +131,17 @@ impl Authorizer {
     }
 }
 
-/// The policy, if the gate has every authenticator that its rules ask for.
-fn asking_for(policy: Policy, names: &[&str]) -> Result<Policy, GateError> {
-    match policy.unknown_authenticator(names) {
+/// The policy, if it is good enough for the gate.
+fn meeting(needs: &GateNeeds, policy: Policy) -> Result<Policy, GateError> {
+    match needs.unmet(&policy) {
         None => Ok(policy),
-        Some((rule, name)) => Err(GateError::UnknownAuthenticator {
-            rule: rule.to_owned(),
-            name: name.to_owned(),
-            known: names.iter().map(|&name| name.to_owned()).collect(),
-        }),
+        Some(Unmet::Authenticator { rule, name, known }) => {
+            Err(GateError::UnknownAuthenticator { rule, name, known })
+        }
+        Some(Unmet::Uncovered { methods }) => Err(GateError::Uncovered { methods }),
+        Some(Unmet::AuditLogger { name, known }) => {
+            Err(GateError::UnknownAuditLogger { name, known })
+        }
     }
 }
 

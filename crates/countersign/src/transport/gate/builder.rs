@@ -1,16 +1,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::audit::check_loggers;
 use super::authorizer::Authorizer;
 use super::challenge::Challenge;
 use super::denial::{DecisionIds, Denials};
+use super::interface::Interface;
 use super::layer::{Gate, Inner};
 use super::memory::GateMark;
 use super::watch::{StreamExpiry, Watching};
 use crate::audit::Audit;
 use crate::authentication::{Authenticator, EvidenceKinds};
-use crate::authorization::{Authorization, InvalidPattern, RulesError};
+use crate::authorization::{
+    Authorization, InvalidDescriptorSet, InvalidPattern, RulesError, shortened,
+};
 use crate::clock::{Clock, SystemClock};
 use crate::quota::Quota;
 use crate::transport::warnings::Warnings;
@@ -28,6 +30,7 @@ pub struct GateBuilder {
     recheck_every: Duration,
     quota: Option<Quota>,
     audit: Option<Audit>,
+    pub(super) interface: Interface,
 }
 
 /// Why a gate cannot be built.
@@ -77,6 +80,18 @@ pub enum GateError {
         /// What it challenges with.
         scheme: String,
     },
+    /// What [`GateBuilder::methods_of`] was given is no descriptor set.
+    #[error(transparent)]
+    DescriptorSet(#[from] InvalidDescriptorSet),
+    /// The gate is strict and was not told of any method.
+    #[error("a strict gate has to know the server's methods")]
+    NoMethods,
+    /// The gate is strict, and methods have no rule.
+    #[error("no rule is for {}, and the gate is strict", shortened(.methods.iter().map(String::as_str)))]
+    Uncovered {
+        /// The methods without a rule, as paths.
+        methods: Vec<String>,
+    },
     /// The realm cannot be put into a header.
     #[error("the realm {realm:?} has a character that a quoted header value cannot have")]
     Realm {
@@ -97,6 +112,7 @@ impl GateBuilder {
             recheck_every: Watching::EVERY,
             quota: None,
             audit: None,
+            interface: Interface::default(),
         }
     }
 
@@ -230,8 +246,9 @@ impl GateBuilder {
                 return Err(GateError::Challenge { name, scheme });
             }
         }
-        check_loggers(&self.authorization.kind, self.audit.as_ref())?;
-        let authorizer = Authorizer::new(self.authorization.kind, &names)?;
+        self.interface.check()?;
+        let authorizer =
+            Authorizer::new(self.authorization.kind, &names, &self.interface, self.audit.as_ref())?;
         let quotable = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
         if !self.realm.bytes().all(quotable) {
             return Err(GateError::Realm { realm: self.realm });
@@ -241,7 +258,7 @@ impl GateBuilder {
             .iter()
             .fold(EvidenceKinds::default(), |kinds, one| kinds.or(one.reads()));
         let denials = Denials::new(Challenge::new(&self.authenticators, &self.realm));
-        Ok(Gate::new(Inner {
+        let gate = Gate::new(Inner {
             repeatable: self.authenticators.iter().all(|one| one.is_repeatable()),
             authenticators: self.authenticators,
             authorizer,
@@ -257,7 +274,10 @@ impl GateBuilder {
             watching: Watching::new(self.modes, self.recheck_every)?,
             quota: self.quota,
             audit: self.audit,
-        }))
+            methods: self.interface.methods(),
+        });
+        gate.tell_coverage();
+        Ok(gate)
     }
 }
 

@@ -44,12 +44,12 @@ pub(super) struct Refusal {
     pub(super) scopes: Vec<String>,
     pub(super) nonce: Option<String>,
     pub(super) retry_after: Option<Duration>,
-    /// The limit that refuses it.
-    pub(super) exceeded: Option<Box<Exceeded>>,
     /// The policy that was asked, where there is an audit.
     pub(super) policy: Option<Policy>,
     /// Its name, if it has one already.
     pub(super) decision: Option<DecisionId>,
+    /// The limit that refuses it.
+    pub(super) exceeded: Option<Box<Exceeded>>,
 }
 
 /// What becomes of a call.
@@ -249,9 +249,9 @@ impl Refusal {
             scopes: Vec::new(),
             nonce: None,
             retry_after: None,
-            exceeded: None,
             policy: None,
             decision: None,
+            exceeded: None,
         }
     }
 

@@ -16,6 +16,7 @@ use super::service::GateService;
 use super::watch::Watching;
 use crate::audit::Audit;
 use crate::authentication::{Authenticated, Authenticator, Carried, DPOP, EvidenceKinds, Reason};
+use crate::authorization::Methods;
 use crate::clock::Clock;
 use crate::credentials::API_KEY;
 use crate::identity::PeerIdentity;
@@ -77,6 +78,8 @@ pub(super) struct Inner {
     pub(super) watching: Watching,
     pub(super) quota: Option<Quota>,
     pub(super) audit: Option<Audit>,
+    /// The server's methods, where it was told.
+    pub(super) methods: Option<Methods>,
 }
 
 impl Gate {

@@ -9,6 +9,7 @@ mod context;
 mod decision;
 mod denial;
 mod details;
+mod interface;
 mod layer;
 mod memory;
 mod metering;

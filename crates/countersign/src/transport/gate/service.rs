@@ -12,7 +12,7 @@ use tower_service::Service;
 use super::body::GateBody;
 use super::context::AuthContext;
 use super::decision::{Call, Decision};
-use super::denial;
+use super::denial::{self, DecisionId};
 use super::layer::Inner;
 use super::metering::Flow;
 use super::watch::Watch;
@@ -69,18 +69,17 @@ where
             memory: info.map(ConnectionInfo::memory),
             began: self.gate.began(),
         };
-        let decided = self.gate.decide_now(call).map(|it| self.gate.metered_now(call, it));
-        let audited = |(it, flow)| (self.gate.audited(call, it), flow);
-        let state = match decided.map(|metered| metered.map(audited)) {
-            Some(Ok(((Decision::Pass(context, carried), id), flow))) => {
-                let watch = Watch::start(&self.gate, call, &context, id);
+        let decided = self.gate.decide_now(call).map(|it| self.gate.settled_now(call, it));
+        let state = match decided {
+            Some(Ok((Decision::Pass(context, carried), flow, id))) => {
+                let watch = Watch::start(&self.gate, call, &context, carried, id);
                 let pass = Pass { context, carried, watch, flow };
                 pass.enter(&self.gate, &mut self.inner, request)
             }
-            Some(Ok(((Decision::Refused(refusal), _), _))) => {
+            Some(Ok((Decision::Refused(refusal), ..))) => {
                 State::refused(self.gate.refuse(call, &refusal))
             }
-            Some(Ok(((Decision::NotCanonical, _), _))) => {
+            Some(Ok((Decision::NotCanonical, ..))) => {
                 State::refused(denial::not_canonical(call.headers))
             }
             undecided => {
@@ -98,6 +97,29 @@ where
         GateFuture { state }
     }
 }
+
+impl Inner {
+    /// Counts a decision and puts it on record, in this order: what a quota refuses is on record
+    /// as refused. `Err`: a store has to be asked first.
+    #[inline]
+    fn settled_now(&self, call: Call<'_>, decision: Decision) -> Result<Settled, Decision> {
+        self.metered_now(call, decision).map(|metered| self.recorded(call, metered))
+    }
+
+    /// The same, and asks the store.
+    async fn settled_by_store(&self, call: Call<'_>, decision: Decision) -> Settled {
+        self.recorded(call, self.metered_by_store(call, decision).await)
+    }
+
+    #[inline]
+    fn recorded(&self, call: Call<'_>, (decision, flow): (Decision, Option<Box<Flow>>)) -> Settled {
+        let (decision, id) = self.audited(call, decision);
+        (decision, flow, id)
+    }
+}
+
+/// A decision that is counted and on record.
+type Settled = (Decision, Option<Box<Flow>>, Option<DecisionId>);
 
 /// What a call that was let pass takes along.
 struct Pass {
@@ -159,15 +181,14 @@ where
         Some(decision) => decision,
         None => gate.decide(call).await,
     };
-    let (decision, flow) = gate.metered_by_store(call, decision).await;
-    match gate.audited(call, decision) {
-        (Decision::Pass(context, carried), id) => {
-            let watch = Watch::start(&gate, call, &context, id);
+    match gate.settled_by_store(call, decision).await {
+        (Decision::Pass(context, carried), flow, id) => {
+            let watch = Watch::start(&gate, call, &context, carried, id);
             let pass = Pass { context, carried, watch, flow };
             pass.enter(&gate, &mut inner, Request::from_parts(parts, body))
         }
-        (Decision::Refused(refusal), _) => State::refused(gate.refuse(call, &refusal)),
-        (Decision::NotCanonical, _) => State::refused(denial::not_canonical(call.headers)),
+        (Decision::Refused(refusal), ..) => State::refused(gate.refuse(call, &refusal)),
+        (Decision::NotCanonical, ..) => State::refused(denial::not_canonical(call.headers)),
     }
 }
 

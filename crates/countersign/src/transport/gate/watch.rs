@@ -17,7 +17,9 @@ use super::decision::{Call, Refusal};
 use super::denial::DecisionId;
 use super::layer::Inner;
 use crate::audit::CallIds;
-use crate::authentication::{Authenticated, CallTarget, Carrier, Lease, Presented, Reason};
+use crate::authentication::{
+    Authenticated, CallTarget, Carried, Carrier, Lease, Presented, Reason,
+};
 use crate::authorization::{InvalidPattern, Pattern, Permit};
 use crate::identity::{MethodPath, PeerIdentity};
 
@@ -144,6 +146,7 @@ impl Watch {
         gate: &Arc<Inner>,
         call: Call<'_>,
         context: &AuthContext,
+        carried: Carried,
         passed_as: Option<DecisionId>,
     ) -> Option<(Self, Self)> {
         if !context.may_end() && gate.authorizer.generation().is_none() {
@@ -154,10 +157,8 @@ impl Watch {
             return None;
         }
         let callers = Arc::clone(context.shared_callers());
-        let credential = may_end(&callers)
-            .then(|| Presented::find(call.headers, gate.reads).credential().ok().flatten())
-            .flatten()
-            .map(|(carrier, value)| (carrier, value.clone()));
+        let credential = may_end(&callers).then(|| carried.credential(call.headers)).flatten();
+        let credential = credential.map(|(carrier, value)| (carrier, value.clone()));
         let state = State {
             ends: end_of(&callers),
             callers,

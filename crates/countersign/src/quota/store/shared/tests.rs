@@ -115,7 +115,7 @@ async fn one_known_refusal_is_enough_and_says_nothing_of_other_buckets() {
     let [first] = alice();
     let other = Bucket::new(limit()).entry("tenant", "shop");
     quota.take(&[first.clone().cost(2)]).await;
-    quota.take(&[first.clone()]).await;
+    quota.take(std::slice::from_ref(&first)).await;
     let verdict = quota.take(&[other.clone(), first]).await;
     assert_eq!((verdict.is_allowed(), verdict.by()), (false, DecidedBy::Known));
     assert!(verdict.allowances()[0].allowed && !verdict.allowances()[1].allowed);
