@@ -60,6 +60,7 @@
 //! * `sqlite`, `postgres`: [API keys](authentication::api_keys) in a database.
 //! * `opentelemetry`: [audit] events as OpenTelemetry log records.
 //! * `toml`: policies in TOML.
+//! * `valkey`, `envoy-ratelimit`: [quotas that several gates share](quota::store).
 
 pub mod audit;
 pub mod authentication;
@@ -98,6 +99,8 @@ pub use transport::channel::{
     ConnectError, ConnectErrorKind, ConnectStage, Keepalive, Resolve, ResponseBody, connect,
     connect_lazy,
 };
+#[cfg(feature = "envoy-ratelimit")]
+pub use transport::envoy_ratelimit::EnvoyRateLimit;
 pub use transport::gate::{
     AuthContext, Gate, GateBody, GateBuilder, GateError, GateFuture, GateService, PeerInfoLayer,
     PeerInfoService, ServerRequestExt, StreamExpiry,

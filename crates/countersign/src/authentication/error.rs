@@ -41,11 +41,13 @@ pub enum Reason {
     /// The decision cannot be put on record now, and no call may go on without
     /// ([`WhenFull::RefuseCall`](crate::audit::WhenFull::RefuseCall)).
     AuditUnavailable,
+    /// Quotas are counted elsewhere, and nobody can tell there.
+    QuotaUnavailable,
 }
 
 impl Reason {
     /// Each of them.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::CredentialsMissing,
         Self::CredentialsMalformed,
         Self::TokenExpired,
@@ -63,6 +65,7 @@ impl Reason {
         Self::PolicyError,
         Self::VerifierUnavailable,
         Self::AuditUnavailable,
+        Self::QuotaUnavailable,
     ];
 
     /// The value of `ErrorInfo.reason`.
@@ -85,6 +88,7 @@ impl Reason {
             Self::PolicyError => "POLICY_ERROR",
             Self::VerifierUnavailable => "VERIFIER_UNAVAILABLE",
             Self::AuditUnavailable => "AUDIT_UNAVAILABLE",
+            Self::QuotaUnavailable => "QUOTA_UNAVAILABLE",
         }
     }
 }

@@ -103,6 +103,7 @@ impl Quota {
     /// Takes a call from every limit that is for it, or from none.
     ///
     /// For those who stand no [`Gate`](crate::Gate) before a service; gates do this themselves.
+    /// No [store](Self::shared) is asked: calls are counted in this process.
     ///
     /// # Errors
     ///
@@ -110,20 +111,21 @@ impl Quota {
     #[inline]
     pub fn admit(&self, call: QuotaCall<'_>) -> Result<Admission, Exceeded> {
         let asked = self.ask(call);
-        let going_on = match self.streams.is_none() && self.bytes.is_empty() {
-            true => None,
-            false => asked.go_on()?,
-        };
+        let going_on = asked.going_on()?;
         match asked.take_all() {
             Ok(()) => Ok(Admission { going_on }),
             Err((number, refused)) => Err(self.refused(&self.calls[number], refused)),
         }
     }
 
+    /// The same for what no store counts: bytes, and calls under way.
+    pub(super) fn admit_but_for_calls(&self, call: QuotaCall<'_>) -> Result<Admission, Exceeded> {
+        Ok(Admission { going_on: self.ask(call).going_on()? })
+    }
+
     /// What a call takes from which buckets, in words that are the same in every process. For
     /// stores; in memory nothing is taken.
-    #[allow(dead_code, reason = "for shared stores")]
-    pub(crate) fn charges<'a>(&'a self, call: QuotaCall<'a>) -> Vec<Charge<'a>> {
+    pub(super) fn charges<'a>(&'a self, call: QuotaCall<'a>) -> Vec<Charge<'a>> {
         let asked = self.ask(call);
         let cost = asked.cost;
         let rules = asked.calls().filter(|_| cost > 0).map(|(_, rule)| rule);
@@ -135,15 +137,24 @@ impl Quota {
     }
 
     /// What is left of a caller's own limits: `ratelimit-policy` and `ratelimit`, where it is
-    /// wanted and there are any.
-    pub(crate) fn announce(&self, call: QuotaCall<'_>) -> Option<(String, String)> {
+    /// wanted and there are any. `said`: what a store has said of those of calls, if one was
+    /// asked; of what it has not spoken of, nothing is told.
+    pub(crate) fn announce(
+        &self,
+        call: QuotaCall<'_>,
+        said: Option<&Left<'_>>,
+    ) -> Option<(String, String)> {
         let caller = call.caller.filter(|_| self.announced)?;
         let asked = self.ask(call);
         let (mut policies, mut available) = (Vec::new(), Vec::new());
         for (number, rule) in asked.calls().chain(asked.bytes()) {
             let meter = asked.meter(number, rule).filter(|_| rule.is_the_callers_own());
             let Some(meter) = meter else { continue };
-            let left = meter.remaining(rule, asked.now);
+            let left = match said {
+                Some(said) if number < self.calls.len() => said.of(rule),
+                _ => Some(meter.remaining(rule, asked.now)),
+            };
+            let Some(left) = left else { continue };
             policies.push(fields::policy(rule));
             // Who has nothing left waits for one; who has, spreads it.
             let window = rule.limit().time_of(left.max(1));
@@ -201,6 +212,17 @@ impl Quota {
     #[cold]
     fn refused(&self, rule: &Arc<Rule>, refused: Refused) -> Exceeded {
         self.exceeded(Over::Rule(Arc::clone(rule)), refused)
+    }
+}
+
+/// What a store has left under which limits.
+#[derive(Debug, Default)]
+pub(crate) struct Left<'a>(pub(super) Vec<(Charge<'a>, u64)>);
+
+impl Left<'_> {
+    fn of(&self, rule: &Arc<Rule>) -> Option<u64> {
+        let found = self.0.iter().find(|(charge, _)| Arc::ptr_eq(charge.rule, rule));
+        found.map(|(_, left)| *left)
     }
 }
 
@@ -297,7 +319,15 @@ impl<'a> Asked<'a> {
         self.take_from(first)
     }
 
-    /// What there is to do while the call goes on.
+    /// What there is to do while the call goes on, where the quota looks at that.
+    #[inline]
+    fn going_on(&self) -> Result<Option<Box<GoingOn>>, Exceeded> {
+        match self.quota.streams.is_none() && self.quota.bytes.is_empty() {
+            true => Ok(None),
+            false => self.go_on(),
+        }
+    }
+
     fn go_on(&self) -> Result<Option<Box<GoingOn>>, Exceeded> {
         let Some(caller) = self.call.caller else { return Ok(None) };
         let bytes = match self.quota.bytes.is_empty() {

@@ -7,6 +7,7 @@ use super::map::{MeterMap, WhenFull};
 use super::methods::Methods;
 use super::rule::{Rule, Scope, Unit};
 use super::steady::SteadyClock;
+use super::store::SharedQuota;
 use super::streams::Streams;
 use super::tenant::Tenant;
 use crate::authorization::{InvalidPattern, Pattern};
@@ -53,6 +54,8 @@ pub struct Quota {
     pub(super) streams: Option<Arc<Streams>>,
     pub(super) failures: Option<Arc<MeterMap>>,
     pub(super) announced: bool,
+    /// Where calls are counted, if not here.
+    pub(super) store: Option<SharedQuota>,
     when_full: WhenFull,
     /// Tells quotas apart that are not the same, for what is kept with callers.
     pub(super) mark: Arc<Mark>,
@@ -101,6 +104,14 @@ pub enum QuotaError {
         /// The limit's name.
         limit: String,
     },
+    /// The [store](Quota::shared) cannot count by a limit.
+    #[error("the store cannot keep the limit {limit:?}: {problem}")]
+    Store {
+        /// The limit's name.
+        limit: String,
+        /// What the store says of it.
+        problem: String,
+    },
     /// There are more limits than a quota has room for.
     #[error("a quota has {} limits at most", Quota::MAX_LIMITS)]
     TooMany,
@@ -128,6 +139,7 @@ impl Quota {
             streams: None,
             failures: None,
             announced: false,
+            store: None,
             when_full: WhenFull::default(),
             mark: Arc::default(),
         }
@@ -324,7 +336,7 @@ impl Quota {
             Unit::Bytes => self.bytes.push(Arc::new(rule)),
         }
         self.mark = Arc::default();
-        self.checked()
+        self.kept_by_store()?.checked()
     }
 
     /// Refuses costs that a limit could never bear.

@@ -45,14 +45,12 @@ impl<'a> QuotaCall<'a> {
 
 /// What a call takes from one bucket of a store.
 #[derive(Debug)]
-#[allow(dead_code, reason = "for shared stores")]
 pub(crate) struct Charge<'a> {
     pub(super) rule: &'a Arc<Rule>,
     pub(super) subject: Subject<'a>,
     pub(super) cost: u64,
 }
 
-#[allow(dead_code, reason = "for shared stores")]
 impl<'a> Charge<'a> {
     /// The limit's name.
     pub(crate) fn name(&self) -> &'a str {

@@ -10,6 +10,7 @@
 //! * [`Meter`] is one caller's state, exact for any numbers, for one thread at a time.
 //! * [`AtomicMeter`] is the same in eight bytes for any number of threads.
 //! * [`MeterMap`] holds many callers' within a bound.
+//! * [`store`] has what several gates ask together.
 //!
 //! Times are lengths of time since a beginning of one's own, taken from a clock that does not
 //! step, as [`SteadyClock`]. Where time goes backwards all the same, callers wait longer and
@@ -29,6 +30,7 @@ mod methods;
 mod rule;
 mod shard;
 mod steady;
+pub mod store;
 mod streams;
 mod subject;
 mod tenant;

@@ -22,7 +22,6 @@ impl<'a> Subject<'a> {
     /// narrowest: `authenticator` and `caller`, `tenant`, `address` or `user`. Two subjects of
     /// one limit have other entries. Other processes may be of another build, so these words
     /// must never change.
-    #[allow(dead_code, reason = "for shared stores")]
     pub(crate) fn entries(&self) -> Vec<(&'static str, Cow<'a, str>)> {
         match self {
             Self::Everybody => Vec::new(),

@@ -266,7 +266,7 @@ fn where_one_limit_refuses_nothing_is_taken_from_the_others() {
 impl Quota {
     fn announced_for(&self, caller: &Principal) -> String {
         let quota = self.clone().with_rate_limit_fields();
-        quota.announce(QuotaCall::by(caller)).map(|(_, left)| left).unwrap_or_default()
+        quota.announce(QuotaCall::by(caller), None).map(|(_, left)| left).unwrap_or_default()
     }
 }
 

@@ -216,11 +216,11 @@ pub(crate) struct LoadedClientTls {
 
 impl LoadedClientTls {
     /// What rustls needs for another protocol than HTTP/2, and the name to verify if one was
-    /// given.
-    #[cfg(feature = "postgres")]
+    /// given. No name of a protocol is offered where it has none.
+    #[cfg(any(feature = "postgres", feature = "valkey"))]
     pub(crate) fn for_protocol(
         self,
-        alpn: &[u8],
+        alpn: &[&[u8]],
     ) -> (Arc<ClientConfig>, Option<ServerName<'static>>) {
         let mut config = self.config;
         config.dangerous().set_certificate_verifier(self.verifier);
@@ -228,7 +228,7 @@ impl LoadedClientTls {
             let shown = rustls::sign::SingleCertAndKey::from(identity);
             config.client_auth_cert_resolver = Arc::new(shown);
         }
-        config.alpn_protocols = vec![alpn.to_vec()];
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         (Arc::new(config), self.verified_name)
     }
 

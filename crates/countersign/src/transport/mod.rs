@@ -1,6 +1,8 @@
 //! Where tonic, hyper and tokio meet our own types. The only room that knows them.
 
 pub(crate) mod channel;
+#[cfg(feature = "envoy-ratelimit")]
+pub(crate) mod envoy_ratelimit;
 pub(crate) mod gate;
 pub(crate) mod server;
 pub(crate) mod status;

@@ -87,7 +87,8 @@ impl Challenge {
             | Reason::RateLimited
             | Reason::PolicyError
             | Reason::VerifierUnavailable
-            | Reason::AuditUnavailable => &[],
+            | Reason::AuditUnavailable
+            | Reason::QuotaUnavailable => &[],
         }
     }
 }

@@ -97,6 +97,7 @@ pub(super) fn face(reason: Reason) -> (Code, &'static str) {
         Reason::AuditUnavailable => {
             (Code::Unavailable, "the call cannot be put on record at the moment")
         }
+        Reason::QuotaUnavailable => (Code::Unavailable, "calls cannot be counted at the moment"),
     }
 }
 
@@ -210,7 +211,7 @@ fn retry_after(refusal: &Refusal, decision: DecisionId) -> Option<Duration> {
     const SHORT: Duration = Duration::from_secs(5);
     match refusal.reason {
         // Callers come back one to five seconds later, not all at once.
-        Reason::VerifierUnavailable | Reason::AuditUnavailable => {
+        Reason::VerifierUnavailable | Reason::AuditUnavailable | Reason::QuotaUnavailable => {
             Some(Duration::from_secs_f64(1.0 + 4.0 * decision.jitter()))
         }
         Reason::RateLimited => refusal.retry_after,

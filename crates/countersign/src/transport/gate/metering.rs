@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderValue};
 use super::decision::{Call, Decision, Refusal};
 use super::layer::Inner;
 use crate::authentication::{Authenticated, AuthenticationError, CallEvidence, Evidence, Reason};
-use crate::identity::MethodPath;
-use crate::quota::{Admission, ByteMeters, Exceeded, QuotaCall};
+use crate::identity::{MethodPath, Principal};
+use crate::quota::{Admission, ByteMeters, Exceeded, Quota, QuotaCall};
 
 /// What of a quota goes along with a call that was let pass. Most calls have nothing of it.
 pub(super) struct Flow {
@@ -20,6 +20,15 @@ pub(super) struct Flow {
 }
 
 impl Flow {
+    /// `None`: there is nothing to do while the call goes on.
+    pub(super) fn new(admission: Admission, fields: Option<(String, String)>) -> Option<Box<Self>> {
+        if fields.is_none() && admission.is_over() {
+            return None;
+        }
+        let bytes = admission.bytes().cloned();
+        Some(Box::new(Self { _admission: Some(admission), bytes, fields }))
+    }
+
     /// What the request's body needs of it.
     pub(super) fn of_request(&self) -> Option<Box<Self>> {
         let bytes = self.bytes.clone()?;
@@ -52,44 +61,13 @@ impl Inner {
         decision: Decision,
     ) -> (Decision, Option<Box<Flow>>) {
         let Some(quota) = &self.quota else { return (decision, None) };
-        let (caller, rule) = match &decision {
-            Decision::Pass(context, _) => {
-                let known = context.caller().filter(|caller| !caller.is_anonymous());
-                (known.map(Authenticated::principal), Some(context.rule()))
-            }
-            // It was not looked at, and is counted where it is.
-            Decision::Refused(refusal) if refusal.reason == Reason::RateLimited => {
-                return (decision, None);
-            }
-            Decision::Refused(refusal) => (refusal.caller.as_ref(), refusal.rule.as_deref()),
-            Decision::NotCanonical => return (decision, None),
-        };
-        let asked = match caller {
-            Some(caller) => QuotaCall::by(caller),
-            None => QuotaCall::from(call.peer.address()),
-        };
-        let asked = match &decision {
-            Decision::Pass(..) => asked,
-            Decision::Refused(_) | Decision::NotCanonical => asked.denied(),
-        };
-        // It was parsed before, where the call is not one that the connection remembers.
-        let path = quota.knows_methods().then(|| MethodPath::parse(call.uri.path()).ok());
-        let asked = path.flatten().map_or(asked, |path| asked.to(path));
+        let Some(asked) = asked(quota, call, &decision) else { return (decision, None) };
         match quota.admit(asked) {
             Ok(admission) => {
-                let fields = quota.announce(asked);
-                if fields.is_none() && admission.is_over() {
-                    return (decision, None);
-                }
-                let bytes = admission.bytes().cloned();
-                let flow = Flow { _admission: Some(admission), bytes, fields };
-                (decision, Some(Box::new(flow)))
+                let flow = Flow::new(admission, quota.announce(asked, None));
+                (decision, flow)
             }
-            Err(exceeded) => {
-                let (caller, rule) = (caller.cloned(), rule.map(Into::into));
-                let refusal = Refusal { caller, rule, ..too_many(exceeded) };
-                (Decision::Refused(Box::new(refusal)), None)
-            }
+            Err(exceeded) => (refused_instead(&decision, too_many(exceeded)), None),
         }
     }
 
@@ -113,7 +91,48 @@ impl Inner {
     }
 }
 
-fn too_many(exceeded: Exceeded) -> Refusal {
+/// Whose call it is, and by which rule. `None`: it is not counted.
+fn whose(decision: &Decision) -> Option<(Option<&Principal>, Option<&str>)> {
+    match decision {
+        Decision::Pass(context, _) => {
+            let known = context.caller().filter(|caller| !caller.is_anonymous());
+            Some((known.map(Authenticated::principal), Some(context.rule())))
+        }
+        // It was not looked at, and is counted where it is.
+        Decision::Refused(refusal) if refusal.reason == Reason::RateLimited => None,
+        Decision::Refused(refusal) => Some((refusal.caller.as_ref(), refusal.rule.as_deref())),
+        Decision::NotCanonical => None,
+    }
+}
+
+/// What a quota is asked about a call; `None`: nothing.
+#[inline]
+pub(super) fn asked<'a>(
+    quota: &Quota,
+    call: Call<'a>,
+    decision: &'a Decision,
+) -> Option<QuotaCall<'a>> {
+    let asked = match whose(decision)? {
+        (Some(caller), _) => QuotaCall::by(caller),
+        (None, _) => QuotaCall::from(call.peer.address()),
+    };
+    let asked = match decision {
+        Decision::Pass(..) => asked,
+        Decision::Refused(_) | Decision::NotCanonical => asked.denied(),
+    };
+    // It was parsed before, where the call is not one that the connection remembers.
+    let path = quota.knows_methods().then(|| MethodPath::parse(call.uri.path()).ok());
+    Some(path.flatten().map_or(asked, |path| asked.to(path)))
+}
+
+/// A refusal of the same caller's call.
+pub(super) fn refused_instead(decision: &Decision, refusal: Refusal) -> Decision {
+    let (caller, rule) = whose(decision).unwrap_or_default();
+    let (caller, rule) = (caller.cloned(), rule.map(Into::into));
+    Decision::Refused(Box::new(Refusal { caller, rule, ..refusal }))
+}
+
+pub(super) fn too_many(exceeded: Exceeded) -> Refusal {
     Refusal {
         retry_after: exceeded.retry_after(),
         exceeded: Some(Box::new(exceeded.clone())),

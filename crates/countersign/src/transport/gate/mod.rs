@@ -15,6 +15,7 @@ mod memory;
 mod metering;
 mod readiness;
 mod service;
+mod shared_quota;
 mod watch;
 
 pub use body::GateBody;

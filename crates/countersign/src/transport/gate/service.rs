@@ -69,25 +69,28 @@ where
             memory: info.map(ConnectionInfo::memory),
             began: self.gate.began(),
         };
-        let decided = self.gate.decide_now(call).map(|it| self.gate.settled(call, it));
+        let decided = self.gate.decide_now(call).map(|it| self.gate.settled_now(call, it));
         let state = match decided {
-            Some((Decision::Pass(context, carried), flow, id)) => {
+            Some(Ok((Decision::Pass(context, carried), flow, id))) => {
                 let watch = Watch::start(&self.gate, call, &context, carried, id);
                 let pass = Pass { context, carried, watch, flow, nonce: None };
                 pass.enter(&self.gate, &mut self.inner, request)
             }
-            Some((Decision::Refused(refusal), ..)) => {
+            Some(Ok((Decision::Refused(refusal), ..))) => {
                 State::refused(self.gate.refuse(call, &refusal))
             }
-            Some((Decision::NotCanonical, ..)) => {
+            Some(Ok((Decision::NotCanonical, ..))) => {
                 State::refused(denial::not_canonical(call.headers))
             }
-            None => {
+            undecided => {
                 // The clone that was polled ready is the one to call.
                 let clone = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, clone);
-                let began = call.began;
-                let future = Box::pin(wait(Arc::clone(&self.gate), inner, request, began));
+                let so_far = SoFar {
+                    began: call.began,
+                    decision: undecided.and_then(|metered| metered.err()),
+                };
+                let future = Box::pin(wait(Arc::clone(&self.gate), inner, request, so_far));
                 State::Deciding { future }
             }
         };
@@ -97,18 +100,26 @@ where
 
 impl Inner {
     /// Counts a decision and puts it on record, in this order: what a quota refuses is on record
-    /// as refused.
+    /// as refused. `Err`: a store has to be asked first.
     #[inline]
-    fn settled(
-        &self,
-        call: Call<'_>,
-        decision: Decision,
-    ) -> (Decision, Option<Box<Flow>>, Option<DecisionId>) {
-        let (decision, flow) = self.metered(call, decision);
+    fn settled_now(&self, call: Call<'_>, decision: Decision) -> Result<Settled, Decision> {
+        self.metered_now(call, decision).map(|metered| self.recorded(call, metered))
+    }
+
+    /// The same, and asks the store.
+    async fn settled_by_store(&self, call: Call<'_>, decision: Decision) -> Settled {
+        self.recorded(call, self.metered_by_store(call, decision).await)
+    }
+
+    #[inline]
+    fn recorded(&self, call: Call<'_>, (decision, flow): (Decision, Option<Box<Flow>>)) -> Settled {
         let (decision, id) = self.audited(call, decision);
         (decision, flow, id)
     }
 }
+
+/// A decision that is counted and on record.
+type Settled = (Decision, Option<Box<Flow>>, Option<DecisionId>);
 
 /// What a call that was let pass takes along.
 struct Pass {
@@ -140,12 +151,19 @@ impl Pass {
     }
 }
 
-/// Decides where an authenticator has to wait.
+/// What is known of a call that has to wait.
+struct SoFar {
+    began: Option<Instant>,
+    /// `None`: an authenticator has to wait. Else a store of quotas has to be asked.
+    decision: Option<Decision>,
+}
+
+/// Decides where an authenticator has to wait, or a store of quotas has to be asked.
 async fn wait<S, ReqBody>(
     gate: Arc<Inner>,
     mut inner: S,
     request: Request<ReqBody>,
-    began: Option<Instant>,
+    so_far: SoFar,
 ) -> State<S::Future>
 where
     S: Service<Request<GateBody<ReqBody>>>,
@@ -159,9 +177,13 @@ where
         headers: &parts.headers,
         peer: &peer,
         memory: info.as_ref().map(ConnectionInfo::memory),
-        began,
+        began: so_far.began,
     };
-    match gate.settled(call, gate.decide(call).await) {
+    let decision = match so_far.decision {
+        Some(decision) => decision,
+        None => gate.decide(call).await,
+    };
+    match gate.settled_by_store(call, decision).await {
         (Decision::Pass(context, carried), flow, id) => {
             let watch = Watch::start(&gate, call, &context, carried, id);
             // A proof counts once, so it is never judged without a wait.

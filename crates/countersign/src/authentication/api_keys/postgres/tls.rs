@@ -30,7 +30,7 @@ impl PostgresTls {
         let loaded = tls.load().map_err(|error| {
             KeyStoreError::unavailable("TLS to the key database cannot be used").with_source(error)
         })?;
-        let (config, verified_name) = loaded.for_protocol(ALPN);
+        let (config, verified_name) = loaded.for_protocol(&[ALPN]);
         Ok(Self { config, verified_name })
     }
 }
