@@ -76,6 +76,39 @@ fn the_right_token_is_alices_and_another_is_nobodys() {
 }
 
 #[test]
+fn a_configured_token_is_alices_wherever_it_comes_from() {
+    let folder = certificates();
+    let program = env!("CARGO_BIN_EXE_configured_token");
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    };
+    write("token", "a-token-that-somebody-issued\n");
+    write("another", "another-token\n");
+    for (source, words) in [
+        (
+            "token.file = { path = \"token\" }",
+            "Hello, configuration (the server knows us as alice)\n",
+        ),
+        (
+            "token.static = { file = \"token\" }",
+            "Hello, configuration (the server knows us as alice)\n",
+        ),
+        (
+            "token.static = { file = \"another\" }",
+            "Unauthenticated: call credentials were not accepted\n",
+        ),
+    ] {
+        write("client.toml", source);
+        let done = run(program, folder.path(), &[]);
+        assert_eq!(String::from_utf8_lossy(&done.stdout), words, "{source} {done:?}");
+    }
+    write("client.toml", "[token.fil]\npath = \"token\"\n");
+    let done = run(program, folder.path(), &[]);
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    assert!(String::from_utf8_lossy(&done.stderr).contains("`fil`"), "{done:?}");
+}
+
+#[test]
 fn mutual_tls_knows_the_certificate_and_nobody_without_one() {
     let done = run(env!("CARGO_BIN_EXE_mutual_tls"), certificates().path(), &[]);
     assert_eq!(

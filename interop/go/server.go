@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"flag"
@@ -15,7 +16,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/peer"
 
 	"countersign.test/interop/greeterpb"
 )
@@ -26,6 +26,9 @@ func runServer(args []string) error {
 		flags    = flag.NewFlagSet("server", flag.ContinueOnError)
 		listen   = flags.String("listen", "127.0.0.1:0", "address to listen on")
 		clientCA = flags.String("client-ca", "", "demand client certificates of this CA, PEM")
+		issuer   = flags.String("issuer", "", "accept this issuer's tokens; certificates are optional then")
+		issuerCA = flags.String("issuer-ca", "", "trust this CA when the issuer is asked for its keys, PEM")
+		audience = flags.String("audience", "", "whom the issuer's tokens have to be for")
 	)
 	options.register(flags)
 	if err := flags.Parse(args); err != nil {
@@ -34,14 +37,28 @@ func runServer(args []string) error {
 	if err := options.validate(); err != nil {
 		return err
 	}
-	transport, err := serverCredentials(options, *clientCA)
+	demand := tls.RequireAndVerifyClientCert
+	if *issuer != "" {
+		demand = tls.VerifyClientCertIfGiven
+	}
+	transport, err := serverCredentials(options, *clientCA, demand)
 	if err != nil {
 		return err
 	}
 
 	serverOptions := []grpc.ServerOption{grpc.Creds(transport)}
-	if options.token != "" {
-		guard := newTokenGuard(options.token)
+	var guard tokenGuard
+	switch {
+	case *issuer != "":
+		verifier, err := newJWTVerifier(*issuer, *issuerCA, *audience)
+		if err != nil {
+			return err
+		}
+		guard.accepted = verifier
+	case options.token != "":
+		guard.accepted = fixedToken{digest: sha256.Sum256([]byte(options.token))}
+	}
+	if guard.accepted != nil {
 		// Each kind of method has its own chain: with the unary interceptor
 		// alone, every stream would be open to strangers.
 		serverOptions = append(serverOptions,
@@ -63,7 +80,7 @@ func runServer(args []string) error {
 	return server.Serve(listener)
 }
 
-func serverCredentials(options security, clientCA string) (credentials.TransportCredentials, error) {
+func serverCredentials(options security, clientCA string, demand tls.ClientAuthType) (credentials.TransportCredentials, error) {
 	switch {
 	case options.plaintext && clientCA != "":
 		return nil, errors.New("--plaintext excludes --client-ca")
@@ -86,7 +103,7 @@ func serverCredentials(options security, clientCA string) (credentials.Transport
 	}
 	return credentials.NewTLS(&tls.Config{
 		Certificates: []tls.Certificate{pair},
-		ClientAuth:   tls.RequireAndVerifyClientCert,
+		ClientAuth:   demand,
 		ClientCAs:    pool,
 		MinVersion:   tls.VersionTLS12,
 	}), nil
@@ -127,20 +144,13 @@ func greet(ctx context.Context, name string) *greeterpb.HelloReply {
 
 // principalOf names the caller: the token's holder, else the certificate's.
 func principalOf(ctx context.Context) string {
-	if holdsToken(ctx) {
-		return "bearer"
+	if holder, ok := tokenHolder(ctx); ok {
+		return holder
 	}
-	caller, ok := peer.FromContext(ctx)
-	if !ok {
-		return ""
-	}
-	info, ok := caller.AuthInfo.(credentials.TLSInfo)
-	// PeerCertificates is what was presented, VerifiedChains what was proven.
-	if !ok || len(info.State.VerifiedChains) == 0 {
-		return ""
-	}
-	leaf := info.State.VerifiedChains[0][0]
+	leaf := certificateOf(ctx)
 	switch {
+	case leaf == nil:
+		return ""
 	case len(leaf.URIs) > 0:
 		return leaf.URIs[0].String()
 	case len(leaf.DNSNames) > 0:

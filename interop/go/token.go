@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -27,14 +28,12 @@ func (t bearerToken) GetRequestMetadata(context.Context, ...string) (map[string]
 // and integrity.
 func (bearerToken) RequireTransportSecurity() bool { return true }
 
-// tokenGuard refuses calls that do not carry the one accepted token.
+// tokenGuard refuses calls that do not carry a token that is accepted.
 type tokenGuard struct {
-	// A comparison of the bare tokens would still show their lengths.
-	digest [sha256.Size]byte
-}
-
-func newTokenGuard(token string) tokenGuard {
-	return tokenGuard{digest: sha256.Sum256([]byte(token))}
+	accepted interface {
+		// holder names whom the value of `authorization` is about.
+		holder(ctx context.Context, authorization string) (string, error)
+	}
 }
 
 func (g tokenGuard) unary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
@@ -57,26 +56,41 @@ func (g tokenGuard) admit(ctx context.Context) (context.Context, error) {
 	// The metadata is never empty: `:authority` and others are always there.
 	// Two values mean that someone on the way added one, so neither is trusted.
 	values := metadata.ValueFromIncomingContext(ctx, "authorization")
-	if len(values) != 1 || !g.accepts(values[0]) {
-		return nil, status.Error(codes.Unauthenticated, "call credentials were not accepted")
+	refused := status.Error(codes.Unauthenticated, "call credentials were not accepted")
+	if len(values) != 1 {
+		return nil, refused
 	}
-	return context.WithValue(ctx, tokenKey{}, true), nil
+	holder, err := g.accepted.holder(ctx, values[0])
+	if err != nil {
+		return nil, refused
+	}
+	return context.WithValue(ctx, tokenKey{}, holder), nil
 }
 
-func (g tokenGuard) accepts(authorization string) bool {
+// fixedToken accepts one token, and calls whoever has it `bearer`.
+type fixedToken struct {
+	// A comparison of the bare tokens would still show their lengths.
+	digest [sha256.Size]byte
+}
+
+func (f fixedToken) holder(_ context.Context, authorization string) (string, error) {
 	scheme, token, found := strings.Cut(authorization, " ")
 	if !found || !strings.EqualFold(scheme, "Bearer") {
-		return false
+		return "", errors.New("no bearer token")
 	}
 	digest := sha256.Sum256([]byte(token))
-	return subtle.ConstantTimeCompare(digest[:], g.digest[:]) == 1
+	if subtle.ConstantTimeCompare(digest[:], f.digest[:]) != 1 {
+		return "", errors.New("another token")
+	}
+	return "bearer", nil
 }
 
-// tokenKey marks a context whose call passed a tokenGuard.
+// tokenKey is under which a context names whose token passed a tokenGuard.
 type tokenKey struct{}
 
-func holdsToken(ctx context.Context) bool {
-	return ctx.Value(tokenKey{}) != nil
+func tokenHolder(ctx context.Context) (string, bool) {
+	holder, ok := ctx.Value(tokenKey{}).(string)
+	return holder, ok
 }
 
 // admittedStream is a stream whose context carries the guard's mark.

@@ -2,8 +2,9 @@
 //
 //   node provider.js CERTIFICATES
 //
-// The folder holds `ca.pem`, `server.pem`, `server.key` and `client.pem`. It prints one line of
-// JSON, `{"issuer": .., "control": ..}`, and serves until its standard input ends.
+// The folder holds `ca.pem`, `server.pem`, `server.key`, `client.pem` and `self-signed.pem`. It
+// prints one line of JSON, `{"issuer": .., "control": ..}`, and serves until its standard input
+// ends.
 //
 // The control door, plain http:
 //   GET  /counts       how often each path of the provider was asked
@@ -12,8 +13,10 @@
 //   POST /keys/drop    publishes the newest key alone
 //   POST /break        every request is answered with 503, until
 //   POST /mend         it is not
+//   POST /consent/ID   the user `alice` consents to what the client ID may ask for: its refresh
+//                      token, as the end of a code flow gives it
 
-import { X509Certificate, generateKeyPairSync } from 'node:crypto';
+import { X509Certificate, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
@@ -22,7 +25,11 @@ import { join } from 'node:path';
 import { Provider, errors } from 'oidc-provider';
 
 import { clients } from './clients.js';
+import { register } from './grants.js';
 import { storage } from './storage.js';
+
+// Standard output is for the one line.
+console.info = console.error;
 
 const folder = process.argv[2];
 const read = (name) => readFileSync(join(folder, name));
@@ -30,6 +37,7 @@ const Adapter = storage();
 const counts = new Map();
 let number = 0;
 let keys = [newKey()];
+const nonceSecret = randomBytes(32);
 let broken = false;
 
 function newKey() {
@@ -38,10 +46,10 @@ function newKey() {
   return { ...privateKey.export({ format: 'jwk' }), kid: `key-${number}`, use: 'sig', alg: 'RS256' };
 }
 
-// The client's certificate, if the TLS connection has one that our CA signed.
+// The client's certificate, if the TLS connection has one, whoever signed it.
 function certificateOf(ctx) {
   const { raw } = ctx.req.socket.getPeerCertificate();
-  return raw && ctx.req.socket.authorized ? new X509Certificate(raw) : undefined;
+  return raw && new X509Certificate(raw);
 }
 
 // A token for `https://orders.test/jwt` is a JWT (RFC 9068), for `/opaque` it is opaque. Both are
@@ -64,14 +72,19 @@ function resource(indicator) {
 function provider(issuer) {
   const made = new Provider(issuer, {
     adapter: Adapter,
-    clients: clients(read('client.pem')),
+    clients: clients(read('client.pem'), read('self-signed.pem')),
     jwks: { keys },
-    scopes: ['read', 'write'],
+    scopes: ['offline_access', 'openid', 'read', 'write'],
+    findAccount: async (_ctx, accountId) => ({ accountId, claims: () => ({ sub: accountId }) }),
+    // Each refresh token is good once, and one that comes again ends all that it led to.
+    rotateRefreshToken: true,
+    ttl: { AccessToken: 600, ClientCredentials: 600, Grant: 3600, IdToken: 600, RefreshToken: 3600 },
     clientAuthMethods: [
       'client_secret_basic',
       'client_secret_post',
       'private_key_jwt',
       'tls_client_auth',
+      'self_signed_tls_client_auth',
     ],
     cookies: { keys: ['only loopback'] },
     features: {
@@ -79,13 +92,18 @@ function provider(issuer) {
       clientCredentials: { enabled: true },
       introspection: { enabled: true, allowedPolicy: async () => true },
       revocation: { enabled: true, allowedPolicy: async () => true },
-      dPoP: { enabled: true },
+      dPoP: {
+        enabled: true,
+        nonceSecret,
+        requireNonce: (ctx) => ctx.oidc.client?.clientId.endsWith('-nonce') ?? false,
+      },
       mTLS: {
         enabled: true,
         certificateBoundAccessTokens: true,
         tlsClientAuth: true,
+        selfSignedTlsClientAuth: true,
         getCertificate: certificateOf,
-        certificateAuthorized: (ctx) => certificateOf(ctx) !== undefined,
+        certificateAuthorized: (ctx) => ctx.req.socket.authorized,
         certificateSubjectMatches: (ctx, property, expected) =>
           property === 'tls_client_auth_san_uri' &&
           certificateOf(ctx)?.subjectAltName === `URI:${expected}`,
@@ -98,7 +116,27 @@ function provider(issuer) {
     },
   });
   made.on('server_error', (_ctx, error) => console.error(error));
-  return made.callback();
+  register(made, resource);
+  return made;
+}
+
+// What a user's consent to all resources leaves behind, without the browser that asks for it.
+async function consent(made, clientId) {
+  const origin = 'https://orders.test';
+  const resources = ['/jwt', '/jwt/billing', '/opaque', '/opaque/billing'];
+  const grant = new made.Grant({ accountId: 'alice', clientId });
+  grant.addOIDCScope('offline_access openid');
+  for (const path of resources) grant.addResourceScope(origin + path, 'read write');
+  const token = new made.RefreshToken({
+    accountId: 'alice',
+    client: await made.Client.find(clientId),
+    grantId: await grant.save(),
+    gty: 'authorization_code',
+    resource: resources.map((path) => origin + path),
+    rotations: 0,
+    scope: 'offline_access openid read write',
+  });
+  return token.save();
 }
 
 const listen = (server) =>
@@ -106,6 +144,7 @@ const listen = (server) =>
     server.listen(0, '127.0.0.1', () => resolve(server.address().port));
   });
 
+let made;
 let answer;
 const door = https.createServer(
   {
@@ -126,12 +165,22 @@ const door = https.createServer(
   },
 );
 const issuer = `https://localhost:${await listen(door)}`;
-answer = provider(issuer);
+
+function start() {
+  made = provider(issuer);
+  answer = made.callback();
+}
+start();
 
 const control = http.createServer((request, response) => {
   const done = (value) => {
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
   };
+  const [, verb, id] = request.url.split('/');
+  if (request.method === 'POST' && verb === 'consent') {
+    consent(made, id).then(done, (error) => response.writeHead(500).end(error.stack));
+    return undefined;
+  }
   switch (`${request.method} ${request.url}`) {
     case 'GET /counts':
       return done(Object.fromEntries(counts));
@@ -154,7 +203,7 @@ const control = http.createServer((request, response) => {
       response.writeHead(404).end();
       return undefined;
   }
-  answer = provider(issuer);
+  start();
   return done(keys.map(({ kid }) => kid));
 });
 console.log(JSON.stringify({ issuer, control: `http://127.0.0.1:${await listen(control)}` }));

@@ -85,9 +85,9 @@ impl Suite {
         // For a look; in full, with so many rounds and so many requests.
         let (quick, full, rounds, requests) = match self {
             Self::Micro => (20, 150, 31, None),
-            Self::Calls => (60, 2_400, 31, Some(8_000)),
-            Self::Client => (20, 240, 31, Some(8_000)),
-            Self::Handshakes => (15, 300, 15, Some(300)),
+            Self::Calls => (30, 2_400, 31, Some(8_000)),
+            Self::Client => (10, 240, 31, Some(8_000)),
+            Self::Handshakes => (30, 300, 15, Some(300)),
             Self::Accept => (20, 150, 1, None),
             Self::Memory => (15, 180, 5, Some(2_000)),
             Self::Curves => (45, 480, 15, Some(8_000)),

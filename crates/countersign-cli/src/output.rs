@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
+use countersign_config::ConfigError;
 use serde::Serialize;
 
 use crate::exit;
@@ -55,6 +56,15 @@ impl Failure {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let mut failure = Self::config(error.message());
+        failure.cause = error.cause().map(str::to_owned);
+        failure.hint = error.to_try().map(str::to_owned);
+        failure
     }
 }
 

@@ -343,3 +343,97 @@ request.paths = ["/orders.v1.Orders/List"]
         assert_eq!((&error["line"], &error["column"]), (&json!(line), &json!(column)), "{error}");
     }
 }
+
+#[test]
+fn a_policy_may_be_yaml_and_have_expressions() {
+    let place = Place::new();
+    let policy = "\
+name: orders
+countersign:
+  groups:
+    staff:
+      - tokens: [{issuers: [https://id.example], subjects: [alice]}]
+allow_rules:
+  - name: office
+    source: {countersign: {groups: [staff]}}
+    request: {paths: [/orders.v1.Orders/*]}
+    countersign:
+      cel: |
+        request.time.getHours() >= 8
+          && request.time.getHours() < 18
+";
+    place.write("policy.yaml", policy);
+    place.write("policy.yml", policy.replace("name: orders\n", "name: \"orders\"\n"));
+    let run = place.run(&["policy", "diff", "policy.yaml", "policy.yml"]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, ""), "{}", run.stderr);
+    let ask = |at: &str, subject: &str| {
+        place.run(&[
+            "can-i",
+            "orders.v1.Orders/Get",
+            "--policy",
+            "policy.yaml",
+            "--as",
+            subject,
+            "--issuer",
+            "https://id.example",
+            "--at",
+            at,
+        ])
+    };
+    let told = ask("2026-11-23T09:00:00Z", "alice");
+    assert_eq!((told.code, told.stdout.as_str()), (0, "yes  rule office (policy.yaml:7)\n"));
+    let told = ask("2026-11-23T19:00:00Z", "alice");
+    assert_eq!(told.code, 1);
+    assert!(
+        told.stdout.contains("needs the expression request.time.getHours()"),
+        "{}",
+        told.stdout
+    );
+    let told = ask("2026-11-23T09:00:00Z", "bob");
+    assert_eq!(told.code, 1);
+    assert!(told.stdout.contains("needs a member of the group \"staff\""), "{}", told.stdout);
+
+    place.write("policy.yaml", policy.replace("getHours() < 18", "getHour() < 18"));
+    let run = place.run(&["policy", "check", "policy.yaml"]);
+    assert_eq!(run.code, 1);
+    for part in ["there is no function getHour", "--> policy.yaml:13:", "did you mean getHours?"] {
+        assert!(run.stderr.contains(part), "{part}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn methods_may_say_themselves_who_may_call_them() {
+    let place = Place::new();
+    let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto");
+    place.write(
+        "orders.proto",
+        "syntax = \"proto3\"; package orders.v1; import \"countersign/policy.proto\"; message M {}
+         service Orders {
+           option (countersign.v1.service_access) = { scopes: \"orders\" };
+           rpc Get(M) returns (M);
+           rpc Export(M) returns (M) { option (countersign.v1.access) = { public: true }; }
+         }",
+    );
+    let mut compiler = protox::Compiler::new([place.0.path(), ours.as_ref()]).expect("a compiler");
+    compiler.open_file(place.0.path().join("orders.proto")).expect("it compiles");
+    place.write("api.binpb", compiler.encode_file_descriptor_set());
+    let coverage = |more: &[&str]| {
+        place.run(&[&["policy", "coverage", "--descriptor", "api.binpb"], more].concat())
+    };
+    assert!(coverage(&[]).stdout.contains("no rule          1   orders.v1.Orders/Export"));
+    let with = coverage(&["--annotations", "api.binpb", "--strict"]);
+    let expected =
+        "public           1   orders.v1.Orders/Export   by option of /orders.v1.Orders/Export
+authenticated    1
+";
+    assert_eq!((with.code, with.stdout.as_str()), (0, expected), "{}", with.stderr);
+    let ask = ["can-i", "orders.v1.Orders/Export", "--annotations", "api.binpb"];
+    let told = "yes  rule option of /orders.v1.Orders/Export (in its descriptor)\n";
+    assert_eq!(place.run(&ask).stdout, told);
+    assert_eq!(
+        place.run(&["policy", "check", "policy.json", "--annotations", "api.binpb"]).code,
+        0
+    );
+    place.descriptor();
+    assert_eq!(coverage(&["--annotations", "api.binpb"]).code, 3, "it has none");
+}

@@ -156,27 +156,69 @@ fn the_exit_code_tells_a_refusal_from_a_broken_connection() {
 }
 
 #[test]
-fn an_unknown_key_is_answered_with_its_line_and_the_known_ones() {
-    for (config, line, words) in [
-        ("[token.file]\npath = \"t\"\nsecret = \"hunter2\"\n", 3, "expected `path` or `jwt`"),
-        ("[token.fil]\npath = \"t\"\n", 1, "`environment`"),
+fn an_unknown_key_is_answered_with_its_place_and_the_one_that_was_meant() {
+    for (config, place, words) in [
+        (
+            "[token.file]\npath = \"t\"\nsecret = \"hunter2\"\n",
+            "line 3, column 1: `secret`",
+            "known are `path`, `jwt`",
+        ),
+        ("[token.fil]\npath = \"t\"\n", "line 1, column 8: `fil`", "`file` is; all of them are"),
         (
             "[token.client_credentials]\nendpoint = \"x\"\nclient = { id = \"a\", methd = \"hunter2\" }\n",
-            3,
-            "`method`",
+            "line 3, column 22: `methd`",
+            "`method` is",
         ),
-        ("[token.file]\n", 1, "missing field `path`"),
-        ("\n\n= hunter2", 3, ""),
+        ("[token.file]\n", "line 1, column 1: ", "`path` is missing"),
+        ("\n\n= hunter2", "line 3, column 1: ", ""),
     ] {
         let run = Place::new(config).fetch(&[], &[]);
         assert_eq!(run.code, 3, "{config}: {}", run.stderr);
-        assert!(run.stderr.contains(&format!("line {line}: ")), "{config}: {}", run.stderr);
+        assert!(run.stderr.contains(place), "{config}: {}", run.stderr);
         assert!(run.stderr.contains(words), "{config}: {}", run.stderr);
         assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
     }
     let place = Place::new("");
     fs::remove_file(place.0.path().join("client.toml")).expect("removed");
     assert_eq!(place.fetch(&[], &[]).code, 3);
+}
+
+#[test]
+fn each_target_has_its_own_source() {
+    let place = Place::new(
+        "[[target]]\nauthority = \"orders.example\"\ntoken.static = { file = \"token\" }\n\
+         [[target]]\nauthority = \"billing.example:8443\"\n\
+         token.environment = { variable = \"MY_TOKEN\" }\n",
+    );
+    place.write("token", "one\n");
+    let fetch = |host| place.fetch(&["--raw", "--host", host], &[("MY_TOKEN", "another")]);
+    assert_eq!(fetch("orders.example:443").stdout, "one\n");
+    assert_eq!(fetch("billing.example:8443").stdout, "another\n");
+    let nobody = fetch("evil.example");
+    assert_eq!((nobody.code, nobody.stdout.as_str()), (3, ""));
+    assert!(nobody.stderr.contains("orders.example, billing.example:8443"), "{}", nobody.stderr);
+    let which = place.fetch(&["--raw"], &[("MY_TOKEN", "another")]);
+    assert_eq!((which.code, which.stdout.as_str()), (2, ""), "{}", which.stderr);
+}
+
+#[test]
+fn a_bound_token_is_asked_for_with_a_proof() {
+    let body = r#"{"access_token":"granted","token_type":"DPoP","expires_in":600}"#;
+    for (dpop, answer, code) in [
+        ("true", body.to_owned(), 0),
+        ("true", body.replace("DPoP", "Bearer"), 6),
+        ("false", body.replace("DPoP", "Bearer"), 0),
+    ] {
+        let (address, served) = server("200 OK", &answer);
+        let place = Place::new(&format!(
+            "[token.client_credentials]\nendpoint = \"http://{address}/token\"\ndpop = {dpop}\n\
+             client = {{ id = \"me\", method = \"none\" }}\naudience = \"orders\"\n"
+        ));
+        let run = place.fetch(&["--raw"], &[]);
+        assert_eq!(run.code, code, "{}", run.stderr);
+        let request = served.join().expect("no panic").to_ascii_lowercase();
+        assert_eq!(request.contains("\r\ndpop: "), dpop == "true", "{request}");
+    }
 }
 
 #[test]

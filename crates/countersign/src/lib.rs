@@ -68,13 +68,16 @@ pub mod authorization;
 pub mod clock;
 pub mod credentials;
 pub mod danger;
+mod digest;
 pub mod fetch;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod identity;
+mod jose;
 pub mod quota;
 pub mod secret;
+mod tcp;
 pub mod tls;
 mod transport;
 
@@ -116,4 +119,6 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/book/src/tokens.md")]
 #[doc = include_str!("../../../docs/book/src/issuer-recipes.md")]
+#[doc = include_str!("../../../docs/book/src/other-sdks.md")]
+#[doc = include_str!("../../../docs/book/src/quotas.md")]
 struct Book;

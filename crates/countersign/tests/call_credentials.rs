@@ -463,6 +463,50 @@ async fn a_failed_call_is_not_tried_again_and_the_next_one_asks_anew() {
     assert_eq!((credentials.asked(), stage.reached.count()), (3, 1));
 }
 
+#[tokio::test]
+async fn a_call_that_waits_asks_again_when_the_credentials_say_so() {
+    let stage = Stage::new().await;
+    let failing = |error: fn() -> CallCredentialsError| {
+        let first = AtomicUsize::new(0);
+        Fake::new(move |_, _, metadata| match first.fetch_add(1, Ordering::SeqCst) {
+            0..3 => Err(error()),
+            _ => Ok(metadata.insert("authorization", "Bearer x")?),
+        })
+    };
+    let soon = || CallCredentialsError::transient("try again").with_retry_after(Duration::ZERO);
+    let credentials = failing(soon);
+    let request = || hello().call_credentials(credentials.clone());
+    let channel = stage.channel(stage.tls()).await;
+    let status = greet(&channel, request()).await.expect_err("it does not wait");
+    assert_eq!((status.code(), credentials.asked()), (Code::Unavailable, 1));
+    greet(&channel, request().wait_for_ready()).await.expect("it waits");
+    assert_eq!((credentials.asked(), stage.reached.count()), (4, 1));
+    assert_eq!(stage.reached.last_values("authorization"), ["Bearer x"]);
+
+    let hour = Duration::from_secs(3_600);
+    for (name, credentials, code) in [
+        (
+            "after the deadline",
+            failing(|| {
+                let hour = Duration::from_secs(3_600);
+                CallCredentialsError::transient("later").with_retry_after(hour)
+            }),
+            Code::Unavailable,
+        ),
+        (
+            "permanent",
+            failing(|| CallCredentialsError::permanent("no").with_retry_after(Duration::ZERO)),
+            Code::Unauthenticated,
+        ),
+    ] {
+        let mut request = hello().call_credentials(credentials.clone()).wait_for_ready();
+        request.set_timeout(hour / 2);
+        let status = greet(&channel, request).await.expect_err(name);
+        assert_eq!((status.code(), credentials.asked()), (code, 1), "{name}");
+        assert!(matches!(CallError::of(&status), Some(CallError::Credentials(_))), "{name}");
+    }
+}
+
 // --- what credentials are told -------------------------------------------------------------------
 
 #[tokio::test]

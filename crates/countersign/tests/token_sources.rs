@@ -1,9 +1,11 @@
 //! Where tokens come from: what is asked, what is made of the answer, and what a call sees.
 //!
 //! IDs are those of the acceptance cases (JW: token files, ST: token exchange, ID: any source,
-//! OA: audiences). CC-01 to CC-13 are in `call_credentials.rs`. Where ours differs from grpc-go's,
-//! the comment says how.
+//! OA: audiences, CC and SL: call credentials); `acceptance.rs` has which test proves which. Where
+//! ours differs from grpc-go's, the comment says how.
 
+#[path = "token_sources/acceptance.rs"]
+mod acceptance;
 #[path = "token_sources/dpop.rs"]
 mod dpop;
 #[path = "token_sources/exec.rs"]
@@ -12,6 +14,8 @@ mod exec;
 mod file;
 #[path = "token_sources/grants.rs"]
 mod grants;
+#[path = "token_sources/load.rs"]
+mod load;
 #[path = "token_sources/plumbing.rs"]
 mod plumbing;
 #[path = "token_sources/self_signed.rs"]

@@ -3,9 +3,8 @@ use std::time::Duration;
 
 use countersign::Issuer;
 use countersign::authentication::jwt::{Algorithm, Jwt, KeySource, Profile};
+use countersign_config::{ConfigError, Document, Section, filled, length};
 
-use super::document::{Document, Section};
-use super::length;
 use crate::output::Failure;
 
 /// Whose tokens are accepted, and which of them: the tables `[[issuer]]` of a file.
@@ -59,7 +58,7 @@ pub(crate) enum KeysAt {
 
 impl AuthConfig {
     /// Reads a file. Paths in it start from its directory.
-    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
         let document = Document::read(path)?;
         let mut root = document.root()?;
         let mut sections = root.sections("issuer", "[[issuer]]")?;
@@ -76,21 +75,18 @@ impl AuthConfig {
 }
 
 impl IssuerConfig {
-    fn read(section: &mut Section<'_>, directory: &Path) -> Result<Self, Failure> {
-        let text = |text: &str| match text {
-            "" => Err("it is empty".to_owned()),
-            text => Ok(text.to_owned()),
-        };
-        let issuer = section.text("issuer", text)?;
-        let trust_domain = section.text("trust_domain", text)?;
-        let audiences = section.texts("audience", text)?;
-        let file = section.text("jwks_file", |path| text(path).map(|path| directory.join(path)))?;
-        let url = section.text("jwks_url", text)?;
+    fn read(section: &mut Section<'_>, directory: &Path) -> Result<Self, ConfigError> {
+        let issuer = section.text("issuer", filled)?;
+        let trust_domain = section.text("trust_domain", filled)?;
+        let audiences = section.texts("audience", filled)?;
+        let file =
+            section.text("jwks_file", |path| filled(path).map(|path| directory.join(path)))?;
+        let url = section.text("jwks_url", filled)?;
         let profile = section.text("profile", profile)?;
         let algorithms = section.texts("algorithms", algorithm)?;
         let leeway = section.text("leeway", length)?;
-        let required_claims = section.texts("required_claims", text)?;
-        let token_type = section.text("token_type", text)?;
+        let required_claims = section.texts("required_claims", filled)?;
+        let token_type = section.text("token_type", filled)?;
         section.finish()?;
 
         let trust = match (issuer, trust_domain) {

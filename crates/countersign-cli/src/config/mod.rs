@@ -3,9 +3,6 @@
 //! A setting that nobody knows is an error, with its line and the name that was probably meant.
 
 mod auth;
-mod document;
-mod length;
-mod nearest;
 
 pub(crate) use auth::{AuthConfig, IssuerConfig, KeysAt, Trust, algorithm, profile};
-pub(crate) use length::length;
+pub(crate) use countersign_config::length;

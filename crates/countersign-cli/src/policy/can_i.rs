@@ -28,6 +28,9 @@ pub(crate) struct CanIArgs {
     #[arg(long, value_name = "FILE", default_value = "policy.json")]
     policy: PathBuf,
 
+    #[command(flatten)]
+    annotations: load::AnnotationArgs,
+
     /// A caller with a token of this subject
     #[arg(long = "as", value_name = "SUBJECT")]
     subject: Option<String>,
@@ -88,7 +91,7 @@ pub(crate) struct CanIArgs {
 /// Runs the verb and returns the exit code (see [`crate::exit`]).
 pub(crate) fn run(args: &CanIArgs, now: SystemTime, output: &mut Output) -> Result<u8, Failure> {
     output.set_json(args.json);
-    let policy = load::policy(&args.policy)?;
+    let policy = load::policy_with(&args.policy, &args.annotations.options()?)?;
     let request = request(args)?;
     let anonymous = request.callers.is_empty() && request.peer.certificate.is_none();
     let told = request.ask(now, |request| {
@@ -101,7 +104,10 @@ pub(crate) fn run(args: &CanIArgs, now: SystemTime, output: &mut Output) -> Resu
 }
 
 fn answer(args: &CanIArgs, told: &Explanation<'_>, anonymous: bool, output: &mut Output) {
-    let place = |line: u32| format!("{}:{line}", args.policy.display());
+    let place = |line: u32| match line {
+        0 => "in its descriptor".to_owned(),
+        line => format!("{}:{line}", args.policy.display()),
+    };
     let allowed = told.decision.is_allowed();
     let (status, reason) = if allowed { ("OK", None) } else { refusal(told, anonymous) };
     if output.is_json() {

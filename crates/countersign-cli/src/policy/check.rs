@@ -13,21 +13,25 @@ use crate::output::{Failure, Output};
 /// Check that files are policies, and look for what is hardly meant
 #[derive(Args, Debug)]
 pub(super) struct CheckArgs {
-    /// Policies in JSON (gRFC A43), or in TOML if their names end in .toml
+    /// Policies in JSON (gRFC A43), TOML (.toml) or YAML (.yaml, .yml)
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
     /// Let warnings decide the exit code too: 1 if there are any
     #[arg(long)]
     strict: bool,
+
+    #[command(flatten)]
+    annotations: load::AnnotationArgs,
 }
 
 pub(super) fn run(args: &CheckArgs, output: &mut Output) -> Result<u8, Failure> {
+    let options = args.annotations.options()?;
     let mut files = Vec::new();
     let mut code = exit::OK;
     for path in &args.files {
         let text = load::text(path)?;
-        match load::parse(path, &text) {
+        match Policy::from_text(path, &text, &options) {
             Ok(policy) => {
                 let lints = policy.lint();
                 if args.strict && !lints.is_empty() {

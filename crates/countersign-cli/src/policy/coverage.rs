@@ -7,7 +7,7 @@ use clap::Args;
 use countersign::authorization::{MethodCoverage, Reach};
 use serde_json::json;
 
-use super::{descriptor, load};
+use super::{descriptor, load, reflect};
 use crate::exit;
 use crate::output::{Colour, Failure, Output};
 
@@ -19,8 +19,14 @@ pub(super) struct CoverageArgs {
     policy: PathBuf,
 
     /// A descriptor set: `protoc --descriptor_set_out`, `buf build -o`
-    #[arg(long, value_name = "FILE")]
-    descriptor: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "reflect")]
+    descriptor: Option<PathBuf>,
+
+    #[command(flatten)]
+    server: reflect::ServerArgs,
+
+    #[command(flatten)]
+    annotations: load::AnnotationArgs,
 
     /// Let a method without a rule decide the exit code: 1 if there is one
     #[arg(long)]
@@ -28,8 +34,12 @@ pub(super) struct CoverageArgs {
 }
 
 pub(super) fn run(args: &CoverageArgs, output: &mut Output) -> Result<u8, Failure> {
-    let policy = load::policy(&args.policy)?;
-    let coverage = policy.coverage(&descriptor::methods(&args.descriptor)?);
+    let policy = load::policy_with(&args.policy, &args.annotations.options()?)?;
+    let methods = match &args.descriptor {
+        Some(path) => descriptor::methods(path)?,
+        None => reflect::methods(&args.server)?,
+    };
+    let coverage = policy.coverage(&methods);
     let mut groups: BTreeMap<Reach, Vec<&MethodCoverage>> = BTreeMap::new();
     for method in coverage.methods() {
         groups.entry(method.reach).or_default().push(method);

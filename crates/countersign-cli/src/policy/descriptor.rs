@@ -12,18 +12,23 @@ const MAX_BYTES: u64 = Methods::MAX_BYTES as u64;
 
 /// What a file describes.
 pub(super) fn methods(path: &Path) -> Result<Methods, Failure> {
-    let cannot = |what: &str| Failure::config(format!("cannot read {what} `{}`", path.display()));
+    Methods::from_descriptor_set(&bytes(path)?).map_err(|error| {
+        Failure::config(format!("cannot read a descriptor set in `{}`", path.display()))
+            .because(&error)
+            .hint("protoc --include_imports --descriptor_set_out=api.binpb *.proto")
+    })
+}
+
+/// As it is.
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
         .and_then(|length| match u64::try_from(length) {
-            Ok(length) if length <= MAX_BYTES => Ok(()),
+            Ok(length) if length <= MAX_BYTES => Ok(bytes),
             _ => Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 64 MiB")),
         })
-        .map_err(|error| cannot("the file").because(&error))?;
-    Methods::from_descriptor_set(&bytes).map_err(|error| {
-        cannot("a descriptor set in")
-            .because(&error)
-            .hint("protoc --include_imports --descriptor_set_out=api.binpb *.proto")
-    })
+        .map_err(|error| {
+            Failure::config(format!("cannot read the file `{}`", path.display())).because(&error)
+        })
 }

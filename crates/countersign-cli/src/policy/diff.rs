@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use countersign::authorization::Policy;
 use serde_json::{Value, json};
 
 use super::{descriptor, load};
@@ -95,10 +96,8 @@ fn written(path: &Path) -> Result<Value, Failure> {
         Failure::config(format!("cannot read `{}`", path.display())).because(error)
     };
     let text = load::text(path)?;
-    match path.extension().is_some_and(|extension| extension == "toml") {
-        true => toml::from_str(&text).map_err(|error| cannot(&error)),
-        false => serde_json::from_str(&text).map_err(|error| cannot(&error)),
-    }
+    let json = Policy::text_in_json(path, &text).map_err(|error| cannot(&error))?;
+    serde_json::from_str(&json).map_err(|error| cannot(&error))
 }
 
 fn all_rules(policy: &Value) -> Rules {

@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use countersign::authorization::{InvalidPolicy, Policy};
+use clap::Args;
+use countersign::authorization::{Annotations, InvalidPolicy, Policy, PolicyOptions};
 
+use super::descriptor;
 use crate::output::Failure;
 
 /// Reads a text of at most as many bytes as a policy has.
@@ -21,18 +23,42 @@ pub(super) fn text(path: &Path) -> Result<String, Failure> {
     read.map(|()| text).map_err(|error| cannot().because(&error))
 }
 
-/// Reads what a file of JSON or TOML says.
-pub(super) fn parse(path: &Path, text: &str) -> Result<Policy, InvalidPolicy> {
-    match path.extension().is_some_and(|extension| extension == "toml") {
-        true => Policy::from_toml(text),
-        false => Policy::from_json(text),
+/// Where what a policy says of methods is read from besides the policy.
+#[derive(Args, Debug)]
+pub(super) struct AnnotationArgs {
+    /// A descriptor set whose methods say who may call them, where the policy does not
+    #[arg(long, value_name = "FILE")]
+    annotations: Option<PathBuf>,
+}
+
+impl AnnotationArgs {
+    /// How to read policies.
+    pub(super) fn options(&self) -> Result<PolicyOptions, Failure> {
+        let options = PolicyOptions::new();
+        let Some(path) = &self.annotations else { return Ok(options) };
+        let annotations = Annotations::from_descriptor_set(&descriptor::bytes(path)?);
+        let annotations = annotations.map_err(|error| {
+            Failure::config(format!("cannot use the options in `{}`", path.display()))
+                .because(&error)
+        })?;
+        match annotations.is_empty() {
+            // A door that was thought to be guarded.
+            true => Err(Failure::config(format!("`{}` has no options", path.display()))
+                .cause("no method in it has the option countersign.v1.access")),
+            false => Ok(options.with_annotations(annotations)),
+        }
     }
 }
 
 /// Reads a policy that has to be one.
 pub(super) fn policy(path: &Path) -> Result<Policy, Failure> {
+    policy_with(path, &PolicyOptions::new())
+}
+
+/// Reads a policy in another way than the default one.
+pub(super) fn policy_with(path: &Path, options: &PolicyOptions) -> Result<Policy, Failure> {
     let text = text(path)?;
-    parse(path, &text).map_err(|error| {
+    Policy::from_text(path, &text, options).map_err(|error| {
         let failure = Failure::config(format!("`{}` is not a policy", path.display()))
             .cause(snippet(path, &text, &error));
         match error.hint() {

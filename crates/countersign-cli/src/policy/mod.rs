@@ -7,6 +7,7 @@ mod coverage;
 mod descriptor;
 mod diff;
 mod load;
+mod reflect;
 pub(crate) mod request;
 
 use std::time::SystemTime;

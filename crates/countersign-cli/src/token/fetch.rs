@@ -1,8 +1,5 @@
 //! `countersign token fetch`: runs the token source of a client's configuration once.
 
-mod config;
-mod source;
-
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +7,8 @@ use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
-use countersign::credentials::{CachedToken, TokenError, TokenRequest};
+use countersign::credentials::{TokenError, TokenRequest};
+use countersign_config::{ClientConfig, ConfiguredToken};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -22,11 +20,12 @@ use crate::output::{Failure, Output};
 /// What is printed says which token it is and not the token itself, unless --raw asks for it.
 #[derive(Args, Debug)]
 pub(super) struct FetchArgs {
-    /// The configuration: a TOML file with a table such as `[token.client_credentials]`
+    /// The configuration: a TOML file with a table such as `[token.client_credentials]`, or with
+    /// `[[target]]`s that have one each
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 
-    /// The host to be called, for sources whose tokens are for one host each
+    /// The host to be called, for tokens that are for one host each
     #[arg(long, value_name = "HOST[:PORT]")]
     host: Option<String>,
 
@@ -51,13 +50,13 @@ struct Fetched {
 }
 
 pub(super) fn run(args: &FetchArgs, now: SystemTime, output: &mut Output) -> Result<u8, Failure> {
-    let config = config::read(&args.config)?;
-    let source = source::make(&config)?;
-    warn_of_the_past(&config, now, output);
+    let config = ClientConfig::read(&args.config, environment)?;
+    let configured = choose(&config, args.host.as_deref())?;
+    warn_of_the_past(configured, now, output);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::config("cannot start a runtime").because(&error))?;
-    let credentials = CachedToken::new(source);
+    let credentials = configured.token();
     let request = match &args.host {
         Some(host) => TokenRequest::for_host(host.strip_suffix(":443").unwrap_or(host)),
         None => TokenRequest::any(),
@@ -101,19 +100,36 @@ fn print(fetched: &Fetched, output: &mut Output) {
     }
 }
 
+/// The one source, or the one for the host.
+fn choose<'a>(
+    config: &'a ClientConfig,
+    host: Option<&str>,
+) -> Result<&'a ConfiguredToken, Failure> {
+    let hosts = || {
+        let hosts = config.tokens().iter().filter_map(ConfiguredToken::authority);
+        format!("there are sources for {}", hosts.collect::<Vec<_>>().join(", "))
+    };
+    match (config.tokens(), host) {
+        (_, Some(host)) => config.token_for(host).ok_or_else(|| {
+            Failure::config(format!("there is no source for `{host}`")).hint(hosts())
+        }),
+        ([one], None) => Ok(one),
+        _ => Err(Failure::usage("each target has a source of its own: say --host").hint(hosts())),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the program reads its environment")]
+fn environment(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
+}
+
 /// What a fixed token has to say is known before anything is asked.
-fn warn_of_the_past(config: &config::Config, now: SystemTime, output: &mut Output) {
-    let config::Source::Environment(environment) = &config.token else { return };
-    let ended = source::variable(&environment.variable)
-        .ok()
-        .and_then(|token| claims_of(token.expose())?.get("exp")?.as_f64())
-        .is_some_and(|end| {
-            let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            since.as_secs_f64() >= end
-        });
-    if ended {
-        let message = format!("the token in the variable `{}` has expired", environment.variable);
-        output.warning(message, Some("put a new one there"));
+fn warn_of_the_past(configured: &ConfiguredToken, now: SystemTime, output: &mut Output) {
+    let Some((place, token)) = configured.fixed() else { return };
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let end = claims_of(token.expose()).and_then(|claims| claims.get("exp")?.as_f64());
+    if end.is_some_and(|end| since.as_secs_f64() >= end) {
+        output.warning(format!("the token in {place} has expired"), Some("put a new one there"));
     }
 }
 

@@ -101,7 +101,7 @@ pub(super) fn run(args: &VerifyArgs, now: SystemTime, output: &mut Output) -> Re
 impl VerifyArgs {
     fn auth(&self) -> Result<AuthConfig, Failure> {
         if let Some(path) = &self.config {
-            return AuthConfig::read(path);
+            return Ok(AuthConfig::read(path)?);
         }
         let trust = match (&self.issuer, &self.trust_domain) {
             (Some(issuer), _) => Trust::Issuer(issuer.clone()),

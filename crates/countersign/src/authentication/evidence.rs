@@ -212,6 +212,7 @@ impl<'a> Evidence<'a> {
             lease: None,
             while_open: None,
             anonymous: false,
+            next_nonce: None,
         }
     }
 }
@@ -392,6 +393,24 @@ fn is_token(text: &str) -> bool {
 ///
 /// Only an authenticator makes one, from evidence that it accepts, so what asks for it cannot
 /// be reached before the check.
+///
+/// ```
+/// # use countersign::Principal;
+/// # use countersign::authentication::Authenticated;
+/// fn who(caller: &Authenticated) -> &Principal {
+///     caller.principal()
+/// }
+/// ```
+///
+/// A name is anybody's to write, and a proof is not, nor can one proof be made of another:
+///
+/// ```compile_fail,E0451
+/// # use countersign::Principal;
+/// # use countersign::authentication::Authenticated;
+/// fn root(caller: Authenticated) -> Authenticated {
+///     Authenticated { principal: Principal::new("root", "mutual-tls"), ..caller }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Authenticated {
     principal: Principal,
@@ -401,6 +420,7 @@ pub struct Authenticated {
     /// What a lease would be that does not count for other calls.
     while_open: Option<Lease>,
     anonymous: bool,
+    next_nonce: Option<Box<str>>,
 }
 
 impl Authenticated {
@@ -461,7 +481,8 @@ impl Authenticated {
             (Some(lease), Some(other)) => Some(lease.and(other.clone())),
             (one, other) => one.or_else(|| other.cloned()),
         };
-        Self { expires_at, lease, while_open, ..self }
+        let next_nonce = self.next_nonce.or_else(|| other.next_nonce.clone());
+        Self { expires_at, lease, while_open, next_nonce, ..self }
     }
 
     /// The same caller, to be proven for each call.
@@ -472,6 +493,17 @@ impl Authenticated {
     /// The same with a lease that counts for this call alone, for as long as it goes on.
     pub(super) fn leased_while_open(self, lease: Lease) -> Self {
         Self { while_open: Some(lease), ..self }
+    }
+
+    /// The same, and the nonce that the caller's next proof should hold (RFC 9449 §8.2).
+    pub(super) fn with_next_nonce(self, nonce: Option<String>) -> Self {
+        Self { next_nonce: nonce.map(String::into_boxed_str), ..self }
+    }
+
+    /// The nonce that the caller's next proof should hold, where this one's is about to end. For
+    /// the answer to the call.
+    pub(crate) fn next_nonce(&self) -> Option<&str> {
+        self.next_nonce.as_deref()
     }
 
     /// How long a call that goes on need not be looked at again.

@@ -8,6 +8,7 @@ use super::{
     AuthenticationError, Authenticator, CallEvidence, Evidence, EvidenceKinds, Lease, Outcome,
     Reason,
 };
+use crate::digest::sha256;
 use crate::identity::Principal;
 use crate::secret::{Secret, constant_time_eq};
 
@@ -200,11 +201,6 @@ fn clause(error: &serde_json::Error) -> String {
         _ => "it is not JSON",
     };
     format!("{what} (line {}, column {})", error.line(), error.column())
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 fn hex(text: &str) -> Option<[u8; 32]> {

@@ -103,6 +103,11 @@ impl Methods {
         self.methods.extend(others.methods);
     }
 
+    /// Keeps those whose paths are wanted.
+    pub fn retain(&mut self, mut wanted: impl FnMut(&str) -> bool) {
+        self.methods.retain(|path, _| wanted(path));
+    }
+
     /// Their paths, in order: `/package.Service/Method`.
     pub fn paths(&self) -> impl ExactSizeIterator<Item = &str> {
         self.methods.keys().map(String::as_str)

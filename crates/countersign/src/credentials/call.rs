@@ -1,8 +1,10 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use http::HeaderMap;
 
 use super::{CallMetadata, Rejection};
 use crate::identity::SecurityLevel;
@@ -29,7 +31,8 @@ pub trait CallCredentials: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// The error becomes the call's status (see [`CallCredentialsErrorKind`]). The call is not
-    /// sent, and not retried by the channel.
+    /// sent, and not retried by the channel, unless it waits for readiness and the error says
+    /// [when to ask again](CallCredentialsError::with_retry_after).
     async fn get_metadata(
         &self,
         call: &CallDetails,
@@ -70,6 +73,11 @@ pub trait CallCredentials: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// A server answered a call that these credentials went with, whatever its status; before
+    /// [`rejected`](Self::rejected), where that is asked. For what servers hand out with their
+    /// answers, as nonces for the next proof. Must not block. Default: nothing.
+    fn answered(&self, _call: &CallDetails, _answer: &HeaderMap) {}
+
     /// The least protection under which these credentials may be sent.
     ///
     /// Default: [`SecurityLevel::PrivacyAndIntegrity`], since a bearer token that can be read
@@ -105,6 +113,10 @@ impl<C: CallCredentials + ?Sized> CallCredentials for Arc<C> {
 
     fn rejected(&self, rejection: &Rejection<'_>) -> bool {
         C::rejected(self, rejection)
+    }
+
+    fn answered(&self, call: &CallDetails, answer: &HeaderMap) {
+        C::answered(self, call, answer);
     }
 
     fn minimum_channel_security_level(&self) -> SecurityLevel {
@@ -191,6 +203,7 @@ impl ChannelSecurityInfo {
 pub struct CallCredentialsError {
     kind: CallCredentialsErrorKind,
     message: String,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -220,7 +233,7 @@ impl CallCredentialsError {
 
     /// An error of a given kind. The message reaches the caller of the RPC.
     pub fn new(kind: CallCredentialsErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), retry_after: None, source: None }
     }
 
     /// Adds the cause.
@@ -228,6 +241,19 @@ impl CallCredentialsError {
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Says when it is worth asking again. A call that waits for readiness does so then, if the
+    /// failure is transient; any other call fails all the same.
+    #[must_use]
+    pub fn with_retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    /// When it is worth asking again, if that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// What the call fails with.

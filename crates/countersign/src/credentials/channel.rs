@@ -7,13 +7,6 @@ use crate::tls::ClientTls;
 
 /// How a channel secures its connections, and what its calls carry.
 ///
-/// Adding call credentials to insecure ones does not compile:
-///
-/// ```compile_fail
-/// # use countersign::{BearerToken, ChannelCredentials};
-/// ChannelCredentials::insecure().with_call_credentials(BearerToken::from_file("token"));
-/// ```
-///
 /// What only the connection knows is checked for each call before its credentials are asked:
 /// with [`local`](ChannelCredentials::local), a Unix socket protects them and a loopback address
 /// does not.
@@ -68,7 +61,22 @@ impl ChannelCredentials<Local> {
 }
 
 impl ChannelCredentials<Insecure> {
-    /// Plaintext, spelled out. Anyone on the way reads and changes it.
+    /// Plaintext, spelled out. Anyone on the way reads and changes it, so call credentials cannot
+    /// be added:
+    ///
+    /// ```compile_fail,E0277
+    /// # use countersign::{BearerToken, ChannelCredentials};
+    /// let token = BearerToken::from_file("token");
+    /// ChannelCredentials::insecure().with_call_credentials(token);
+    /// ```
+    ///
+    /// To those for this machine alone they can:
+    ///
+    /// ```
+    /// # use countersign::{BearerToken, ChannelCredentials};
+    /// let token = BearerToken::from_file("token");
+    /// ChannelCredentials::local().with_call_credentials(token);
+    /// ```
     pub fn insecure() -> Self {
         Self::new(ChannelSecurity::Insecure)
     }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::HeaderMap;
 
 use super::{
     CallCredentials, CallCredentialsError, CallDetails, CallMetadata, ChannelSecurityInfo,
@@ -55,6 +56,10 @@ impl CallCredentials for CompositeCallCredentials {
         // Each is told, whatever the others say.
         let said = self.parts.iter().map(|part| part.rejected(rejection));
         said.filter(|said| *said).count() > 0
+    }
+
+    fn answered(&self, call: &CallDetails, answer: &HeaderMap) {
+        self.parts.iter().for_each(|part| part.answered(call, answer));
     }
 
     fn minimum_channel_security_level(&self) -> SecurityLevel {

@@ -21,15 +21,9 @@ impl CallMetadata {
     ///
     /// [`InvalidMetadata`] names the key and what is wrong with it; it never quotes the value.
     pub fn insert(&mut self, key: &str, value: &str) -> Result<(), InvalidMetadata> {
-        let name = Self::name(key)?;
-        if name.as_str().ends_with("-bin") {
-            return Err(InvalidMetadata::new(key, "ends in -bin, which is for `insert_bin`"));
-        }
-        if !value.bytes().all(|byte| (0x20..=0x7e).contains(&byte)) {
-            return Err(InvalidMetadata::new(key, "has a value that is not printable ASCII"));
-        }
-        let value = HeaderValue::from_str(value)
-            .map_err(|_| InvalidMetadata::new(key, "has a value that is not printable ASCII"))?;
+        let name = Self::text_name(key)?;
+        Self::check_text(key, value.as_bytes())?;
+        let value = HeaderValue::from_str(value).expect("printable ASCII");
         self.insert_checked(name, value)
     }
 
@@ -45,6 +39,24 @@ impl CallMetadata {
         }
         let value = HeaderValue::from_str(&STANDARD_NO_PAD.encode(value))
             .expect("base64 is printable ASCII");
+        self.insert_checked(name, value)
+    }
+
+    /// Adds what is an HTTP header already, without copying its value.
+    ///
+    /// For SDKs that give headers. A key that ends in `-bin` is refused: use
+    /// [`insert_bin`](Self::insert_bin).
+    ///
+    /// # Errors
+    ///
+    /// As [`insert`](Self::insert).
+    pub fn insert_header(
+        &mut self,
+        name: &HeaderName,
+        value: HeaderValue,
+    ) -> Result<(), InvalidMetadata> {
+        let name = Self::text_name(name.as_str())?;
+        Self::check_text(name.as_str(), value.as_bytes())?;
         self.insert_checked(name, value)
     }
 
@@ -98,6 +110,29 @@ impl CallMetadata {
     /// Whether nothing was added.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// The entries as they are sent, in the order in which they were added: for adapters to other
+    /// transports, which keep the values as sensitive as they are here.
+    ///
+    /// The value under a key that ends in `-bin` is base64 without padding.
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.entries.iter().map(|(name, value)| (name, value))
+    }
+
+    fn text_name(key: &str) -> Result<HeaderName, InvalidMetadata> {
+        let name = Self::name(key)?;
+        match name.as_str().ends_with("-bin") {
+            true => Err(InvalidMetadata::new(key, "ends in -bin, which is for `insert_bin`")),
+            false => Ok(name),
+        }
+    }
+
+    fn check_text(key: &str, value: &[u8]) -> Result<(), InvalidMetadata> {
+        match value.iter().all(|byte| (0x20..=0x7e).contains(byte)) {
+            true => Ok(()),
+            false => Err(InvalidMetadata::new(key, "has a value that is not printable ASCII")),
+        }
     }
 
     fn name(key: &str) -> Result<HeaderName, InvalidMetadata> {
@@ -222,6 +257,33 @@ mod tests {
         assert_eq!(metadata.get("key-bin"), Some(&b"AQIDBA"[..]));
         metadata.insert_bin("key", &[1]).expect_err("not a binary key");
         metadata.insert("key2-bin", "x").expect_err("a binary key");
+    }
+
+    #[test]
+    fn a_ready_header_obeys_the_same_rules() {
+        let mut metadata = CallMetadata::default();
+        let mut insert = |key: &'static str, value: &'static str| {
+            metadata.insert_header(&HeaderName::from_static(key), HeaderValue::from_static(value))
+        };
+        insert("authorization", "Bearer a").expect("the first");
+        insert("x-goog-user-project", "p").expect("another");
+        for (key, value) in [
+            ("authorization", "Bearer b"),
+            ("content-type", "text/plain"),
+            ("key-bin", "AQ"),
+            ("key", "a\tb"),
+        ] {
+            assert_eq!(insert(key, value).expect_err(key).key(), key);
+        }
+        let sent: Vec<_> = metadata.iter().collect();
+        assert!(sent.iter().all(|(_, value)| value.is_sensitive()));
+        assert_eq!(
+            sent,
+            [
+                (&AUTHORIZATION, &HeaderValue::from_static("Bearer a")),
+                (&HeaderName::from_static("x-goog-user-project"), &HeaderValue::from_static("p")),
+            ]
+        );
     }
 
     #[test]

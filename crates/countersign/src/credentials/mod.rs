@@ -18,8 +18,8 @@ mod sources;
 pub use api_key::ApiKey;
 pub use bearer::BearerToken;
 pub use cache::{
-    CachedToken, CachedTokenBuilder, FetchedToken, RefreshWindows, TokenError, TokenRequest,
-    TokenScope, TokenSource, TokenTelemetry,
+    CachedToken, CachedTokenBuilder, FetchedToken, KeepWarm, RefreshWindows, TokenError,
+    TokenRequest, TokenScope, TokenSource, TokenTelemetry,
 };
 pub use call::{
     CallCredentials, CallCredentialsError, CallCredentialsErrorKind, CallDetails,

@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::HeaderMap;
 
 use super::{
     CallCredentials, CallCredentialsError, CallDetails, CallMetadata, ChannelSecurityInfo,
@@ -114,6 +115,12 @@ impl CallCredentials for PerAuthority {
 
     fn rejected(&self, rejection: &Rejection<'_>) -> bool {
         self.of(rejection.call()).is_some_and(|credentials| credentials.rejected(rejection))
+    }
+
+    fn answered(&self, call: &CallDetails, answer: &HeaderMap) {
+        if let Some(credentials) = self.of(call) {
+            credentials.answered(call, answer);
+        }
     }
 
     /// The least that any of them needs; what each needs is compared again for each call.

@@ -20,8 +20,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{FetchError, FetchLimits, HttpClient, Url};
+use crate::tcp::tune_tcp;
 use crate::tls::{Alpn, ClientHandshake, ClientTls, LoadedClientTls};
-use crate::transport::tune_tcp;
 
 type Cause = Box<dyn Error + Send + Sync>;
 

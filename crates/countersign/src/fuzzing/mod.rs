@@ -14,7 +14,9 @@ pub use evaluator::evaluator;
 pub use events::audit_event;
 pub use metadata::authorization_metadata;
 pub use patterns::pattern;
-pub use policies::policy;
+#[cfg(feature = "yaml")]
+pub use policies::policy_in_yaml;
+pub use policies::{descriptor_set, policy};
 pub use proofs::dpop_proof;
 pub use tokens::token;
 
@@ -24,9 +26,10 @@ use serde_json::Value;
 
 pub use crate::authentication::api_keys::fuzzing::api_key;
 pub use crate::authentication::introspection::fuzzing::introspection;
-use crate::authentication::jwt::{KeySet, json};
+use crate::authentication::jwt::KeySet;
 use crate::clock::Clock;
 use crate::identity::{MethodPath, SpiffeId};
+use crate::jose::json;
 
 /// What the strict reader takes, the usual one takes for the same, and it can be written and
 /// read again.

@@ -4,7 +4,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use crate::authorization::{CertificateFacts, PeerFacts, Policy, PolicyRequest};
+use crate::authorization::{
+    Annotations, CertificateFacts, Methods, PeerFacts, Policy, PolicyRequest, Reach,
+};
 use crate::identity::{MethodPath, Principal, TokenClaims};
 
 /// Lines of a call, an empty one, and a policy. A line's first letter says what it is: `p` the
@@ -53,6 +55,34 @@ pub fn policy(data: &[u8]) {
     }
 }
 
+/// A descriptor set is read or refused. What is read has methods that calls can name, and as many
+/// rules as options.
+pub fn descriptor_set(data: &[u8]) {
+    let methods = Methods::from_descriptor_set(data);
+    let annotations = Annotations::from_descriptor_set(data);
+    let Ok(methods) = methods else {
+        annotations.expect_err("no descriptor set");
+        return;
+    };
+    assert!(methods.paths().all(|path| MethodPath::parse(path).is_ok()));
+    let Ok(annotations) = annotations else { return };
+    let Ok(policy) = Policy::from_descriptor_set(data) else { return };
+    assert_eq!(policy.rules().count(), annotations.len(), "no option is lost");
+    let without = policy.coverage(&methods).count(Reach::NoRule);
+    assert_eq!(without + annotations.len(), methods.len(), "each rule is for its method");
+}
+
+/// A text in YAML is a policy exactly if the same in JSON is one.
+#[cfg(feature = "yaml")]
+pub fn policy_in_yaml(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(json) = Policy::text_in_json("policy.yaml", text) else {
+        Policy::from_yaml(text).expect_err("no YAML");
+        return;
+    };
+    assert_eq!(Policy::from_yaml(text).is_ok(), Policy::from_json(&json).is_ok(), "{json}");
+}
+
 /// More of them say nothing new, and take long.
 const MOST_RULES: usize = 12;
 
@@ -87,7 +117,7 @@ fn alone(written: &Map<String, Value>, deny: Option<&Value>, allow: &Value) -> P
 /// Whether a rule matches, by the words of gRFC A43; `None` for one that asks for more.
 fn plainly(rule: &Value, call: &Call) -> Option<bool> {
     let (source, request) = (&rule["source"], &rule["request"]);
-    if source.get("countersign").is_some() || request.get("countersign").is_some() {
+    if [source, request, rule].iter().any(|part| part.get("countersign").is_some()) {
         return None;
     }
     let texts = |list: &Value| -> Vec<String> {

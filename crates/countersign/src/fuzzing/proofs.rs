@@ -5,10 +5,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::{NOW, Still};
+use crate::authentication::jwt::DpopSettings;
 use crate::authentication::jwt::dpop::DpopVerifier;
-use crate::authentication::jwt::{DpopSettings, json, thumbprint};
 use crate::authentication::{CallTarget, Proof, Reason};
 use crate::identity::MethodPath;
+use crate::jose::{json, thumbprint};
 
 /// A proof as it is sent, or three lines that become one: header, payload, and a signature that
 /// is base64url already. Bytes that are changed inside of base64 rarely stay JSON.
@@ -30,7 +31,7 @@ pub fn dpop_proof(data: &[u8]) {
     let show = || verifier.verify(Proof::One(&proof), TOKEN, &jkt, target);
     let reason = |error: crate::authentication::AuthenticationError| error.reason();
     match show() {
-        Ok(()) => {
+        Ok(_) => {
             assert_is_for_the_call(&proof);
             let again = show().map_err(reason);
             assert_eq!(again, Err(Reason::ProofInvalid), "a proof passes once");

@@ -84,8 +84,9 @@ impl Pace {
         (cost <= self.limit.burst()).then(|| cost * self.interval)
     }
 
-    fn nanoseconds(&self, length: u64) -> Duration {
-        Duration::from_nanos(length.div_ceil(self.units))
+    #[cold]
+    fn refused(&self, wait: u64) -> Refused {
+        Refused(wait.div_ceil(self.units))
     }
 }
 
@@ -101,21 +102,20 @@ pub(super) struct Taken {
     due: u64,
 }
 
-/// A meter gave nothing. The later is the greater.
+/// A meter gave nothing, and how long it will not, in nanoseconds. The later is the greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Refused {
-    /// It would after this time.
-    Until(Duration),
-    /// It never will.
-    Never,
-}
+pub(super) struct Refused(u64);
 
 impl Refused {
+    /// It never will.
+    pub(super) const NEVER: Self = Self(u64::MAX);
+
+    pub(super) fn until(wait: Duration) -> Self {
+        Self(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX))
+    }
+
     pub(super) fn retry_after(self) -> Option<Duration> {
-        match self {
-            Self::Until(wait) => Some(wait),
-            Self::Never => None,
-        }
+        (self != Self::NEVER).then(|| Duration::from_nanos(self.0))
     }
 }
 
@@ -159,16 +159,16 @@ impl AtomicMeter {
     /// The same, without counting what is left.
     #[inline]
     pub(super) fn try_take(&self, pace: &Pace, now: Ticks, cost: u64) -> Result<Taken, Refused> {
-        let Some(length) = pace.length(cost) else { return Err(Refused::Never) };
+        let Some(length) = pace.length(cost) else { return Err(Refused::NEVER) };
         let mut full_at = self.full_at.load(Ordering::Relaxed);
         loop {
             let start = full_at.max(now.0);
             let wait = start.saturating_sub(pace.capacity - length).saturating_sub(now.0);
             if wait > 0 {
-                return Err(Refused::Until(pace.nanoseconds(wait)));
+                return Err(pace.refused(wait));
             }
             // Only the end of the count stops it here.
-            let Some(due) = start.checked_add(length) else { return Err(Refused::Never) };
+            let Some(due) = start.checked_add(length) else { return Err(Refused::NEVER) };
             // The number is all there is; no other memory is handed over with it.
             match self.full_at.compare_exchange_weak(
                 full_at,
@@ -185,11 +185,11 @@ impl AtomicMeter {
     /// Whether [`try_take`](Self::try_take) would pass. Takes nothing.
     #[inline]
     pub(super) fn would_take(&self, pace: &Pace, now: Ticks, cost: u64) -> Result<(), Refused> {
-        let Some(length) = pace.length(cost) else { return Err(Refused::Never) };
+        let Some(length) = pace.length(cost) else { return Err(Refused::NEVER) };
         let start = self.full_at.load(Ordering::Relaxed).max(now.0);
         match start.saturating_sub(pace.capacity - length).saturating_sub(now.0) {
             0 => Ok(()),
-            wait => Err(Refused::Until(pace.nanoseconds(wait))),
+            wait => Err(pace.refused(wait)),
         }
     }
 
@@ -226,10 +226,8 @@ impl AtomicMeter {
     /// How long until a cost of 1 would pass; zero where it would now, and where the burst is 0
     /// and it never will.
     pub fn wait(&self, pace: &Pace, now: Duration) -> Duration {
-        match self.would_take(pace, pace.at(now), 1) {
-            Err(Refused::Until(wait)) => wait,
-            Ok(()) | Err(Refused::Never) => Duration::ZERO,
-        }
+        let refused = self.would_take(pace, pace.at(now), 1).err();
+        refused.and_then(Refused::retry_after).unwrap_or_default()
     }
 
     /// The same state in another place. What is taken from the one is not from the other.
@@ -375,7 +373,7 @@ mod tests {
         let at = |ms: u64| pace.at(Duration::from_millis(ms));
         meter.charge(&pace, at(0), 25);
         // Twenty more than there was: two seconds, and a tenth for the one that is asked for.
-        let wait = Refused::Until(Duration::from_millis(2_100));
+        let wait = Refused::until(Duration::from_millis(2_100));
         assert_eq!(meter.would_take(&pace, at(0), 1), Err(wait));
         assert!(meter.would_take(&pace, at(2_099), 1).is_err());
         assert_eq!(meter.would_take(&pace, at(2_100), 1), Ok(()));

@@ -32,7 +32,7 @@ use crate::identity::MethodPath;
 ///     .per_caller_of("/orders.v1.Orders/Place", Limit::per_second(10)?)?
 ///     .cost("/orders.v1.Orders/Export", 20)?
 ///     .cost("/grpc.health.v1.Health/*", 0)?
-///     .per_address(Limit::per_second(10)?)?
+///     .per_address(Limit::per_second(10)?.with_burst(20))?
 ///     .failures_per_address(Limit::per_minute(10)?)?
 ///     .bytes_per_caller(Limit::per_second(1 << 20)?)?
 ///     .concurrent_streams_per_caller(16)?;
@@ -44,8 +44,11 @@ use crate::identity::MethodPath;
 #[must_use = "a quota does nothing until a gate has it"]
 pub struct Quota {
     pub(super) clock: SteadyClock,
-    pub(super) rules: Vec<Arc<Rule>>,
-    /// Which of the rules are for which methods, by number.
+    /// Limits of calls.
+    pub(super) calls: Vec<Arc<Rule>>,
+    /// Limits of bytes.
+    pub(super) bytes: Vec<Arc<Rule>>,
+    /// Which limits of calls are for which methods, by number.
     pub(super) methods: Methods<u32>,
     pub(super) costs: Methods<u64>,
     pub(super) streams: Option<Arc<Streams>>,
@@ -129,7 +132,8 @@ impl Quota {
     pub fn new() -> Self {
         Self {
             clock: SteadyClock::system(),
-            rules: Vec::new(),
+            calls: Vec::new(),
+            bytes: Vec::new(),
             methods: Methods::default(),
             costs: Methods::default(),
             streams: None,
@@ -187,9 +191,9 @@ impl Quota {
         self.rule("caller of", (Scope::Caller, Unit::Calls), Some(pattern), limit)
     }
 
-    /// How often these methods may be called, all of them together and by all callers together,
-    /// proven or not. Patterns are as in [`Rules`](crate::Rules), and every one that fits a call
-    /// holds.
+    /// How often these methods may be called, all of them together and by all callers together.
+    /// Calls that are denied do not count. Patterns are as in [`Rules`](crate::Rules), and every
+    /// one that fits a call holds.
     ///
     /// One caller can use it up for all. Where that matters,
     /// [`per_caller_of`](Self::per_caller_of) with a smaller limit stands before it.
@@ -306,12 +310,13 @@ impl Quota {
         pattern: Option<&str>,
         limit: Limit,
     ) -> Result<Self, QuotaError> {
-        if self.rules.len() >= Self::MAX_LIMITS {
+        if self.calls.len() + self.bytes.len() >= Self::MAX_LIMITS {
             return Err(QuotaError::TooMany);
         }
         let name = pattern.map_or_else(|| name.to_owned(), |pattern| format!("{name} {pattern}"));
         let alike = |known: &str| known.split('#').next() == Some(&name);
-        let name = match self.rules.iter().filter(|rule| alike(&rule.name)).count() {
+        let known = self.calls.iter().chain(&self.bytes);
+        let name = match known.filter(|rule| alike(&rule.name)).count() {
             0 => name,
             before => format!("{name}#{}", before + 1),
         };
@@ -323,10 +328,13 @@ impl Quota {
         let mut rule = Rule::new(name, (scope, unit), pace, (places, self.when_full));
         if let Some(pattern) = pattern {
             rule.of_methods = true;
-            let number = u32::try_from(self.rules.len()).expect("few");
+            let number = u32::try_from(self.calls.len()).expect("few");
             self.methods.add(Pattern::parse(pattern)?, number);
         }
-        self.rules.push(Arc::new(rule));
+        match unit {
+            Unit::Calls => self.calls.push(Arc::new(rule)),
+            Unit::Bytes => self.bytes.push(Arc::new(rule)),
+        }
         self.mark = Arc::default();
         self.kept_by_store()?.checked()
     }
@@ -337,9 +345,9 @@ impl Quota {
             let patterns = |number: usize| {
                 self.methods.all().filter(move |(_, rule)| *rule as usize == number)
             };
-            let too_small = self.rules.iter().enumerate().find(|(number, rule)| {
+            let too_small = self.calls.iter().enumerate().find(|(number, rule)| {
                 let applies = !rule.of_methods || patterns(*number).any(|(it, _)| covers(it, of));
-                rule.unit == Unit::Calls && applies && cost > rule.limit().burst()
+                applies && cost > rule.limit().burst()
             });
             if let Some((_, rule)) = too_small {
                 return Err(QuotaError::Cost {

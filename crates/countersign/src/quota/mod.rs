@@ -16,9 +16,12 @@
 //! step, as [`SteadyClock`]. Where time goes backwards all the same, callers wait longer and
 //! never shorter.
 
+mod admission;
 mod admit;
 mod atomic;
 mod builder;
+mod call;
+mod exceeded;
 mod fields;
 mod limit;
 mod map;
@@ -32,16 +35,18 @@ mod streams;
 mod subject;
 mod tenant;
 
-pub use admit::{Admission, Exceeded, QuotaCall};
+pub use admission::Admission;
 pub use atomic::{AtomicMeter, Pace, PaceError};
 pub use builder::{Quota, QuotaError};
+pub use call::QuotaCall;
+pub use exceeded::Exceeded;
 pub use limit::{InvalidLimit, Limit};
 pub use map::{MeterKey, MeterMap, WhenFull};
 pub use meter::{Allowance, Meter};
 pub use steady::SteadyClock;
 pub use tenant::{InvalidTenant, Tenant};
 
-pub(crate) use admit::ByteMeters;
+pub(crate) use admission::ByteMeters;
 
 #[cfg(test)]
 mod tests;

@@ -83,13 +83,14 @@ impl Shard {
     }
 
     /// Takes a caller's meter out of the table, for as long as somebody holds it. `None` where
-    /// there is no place for one more; where `sparing`, also when half of the places are held.
+    /// there is no place for one more; where `sparing`, also when the last thirty-second part of
+    /// the places would be held, which is for those whom nobody remembers.
     pub(super) fn hold(&mut self, key: u64, now: Ticks, sparing: bool) -> Option<Arc<AtomicMeter>> {
         if let Some(held) = self.held.get_mut(&key) {
             held.holders += 1;
             return Some(Arc::clone(&held.meter));
         }
-        if sparing && self.held.len() >= self.most / 2 {
+        if sparing && self.held.len() >= self.most - self.most.div_ceil(32) {
             return None;
         }
         let meter = match self.locate(key) {
@@ -104,6 +105,13 @@ impl Shard {
         let meter = Arc::new(meter);
         self.held.insert(key, Held { meter: Arc::clone(&meter), holders: 1 });
         Some(meter)
+    }
+
+    /// One holder more of a meter that somebody holds.
+    pub(super) fn hold_again(&mut self, key: u64) {
+        if let Some(held) = self.held.get_mut(&key) {
+            held.holders += 1;
+        }
     }
 
     /// One holder less. After the last one the meter is in the table again: the place that it

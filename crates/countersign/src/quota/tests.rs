@@ -80,8 +80,12 @@ fn two_tokens_of_one_subject_share_a_bucket_however_they_are_remembered() {
     for caller in [&one, &two, &three] {
         assert_eq!(told(quota.admit(QuotaCall::by(caller))), "caller 10000");
     }
+    // All of them have it at hand, and it is one.
+    let rule::Meters::Many(map) = &quota.calls[0].meters else { panic!("a map") };
+    assert_eq!((map.len(), map.held()), (1, 1));
     // What was remembered is forgotten, and the bucket is as empty as it was.
     drop((one, two, three));
+    assert_eq!((map.len(), map.held()), (1, 0));
     assert_eq!(told(quota.admit(QuotaCall::by(&named("alice")))), "caller 10000");
     clock.advance(Duration::from_secs(10));
     assert_eq!(told(quota.admit(QuotaCall::by(&named("alice")))), "passes");
@@ -126,10 +130,12 @@ fn limits_of_methods_hold_for_the_calls_that_they_are_for() {
         let outcome = quota.admit(QuotaCall::by(caller).to(to(path)));
         assert_eq!(told(outcome), expected, "{caller} {path}");
     }
-    // Whoever it is.
+    // Whoever it is, unless the call is denied.
     let somewhere = tcp("192.0.2.1:1");
-    let outcome = quota.admit(QuotaCall::from(&somewhere).to(to(PLACE)));
-    assert_eq!(told(outcome), "method /orders.v1.Orders/Place 20000");
+    let call = QuotaCall::from(&somewhere).to(to(PLACE));
+    assert_eq!(told(quota.admit(call)), "method /orders.v1.Orders/Place 20000");
+    assert_eq!(told(quota.admit(call.denied())), "passes");
+    assert!(quota.charges(call.denied()).is_empty());
 }
 
 #[test]
@@ -273,7 +279,7 @@ fn limits_of_one_kind_have_names_of_their_own() {
         .and_then(|quota| quota.per_caller(a_minute(4)))
         .expect("a quota");
     let alice = named("alice");
-    let charges: Vec<_> = quota.charges(QuotaCall::by(&alice).to(to(GET))).collect();
+    let charges = quota.charges(QuotaCall::by(&alice).to(to(GET)));
     let names: Vec<_> = charges.iter().map(|charge| charge.name()).collect();
     assert_eq!(names, ["caller", "caller#2", "caller of *", "caller#3"]);
     assert!(charges.iter().all(|charge| charge.cost() == 1));
@@ -292,13 +298,13 @@ fn charges_are_those_that_memory_would_take() {
         .and_then(|quota| quota.cost(HEALTH, 0))
         .expect("a quota");
     let charged = |call: QuotaCall<'_>| {
-        let words = |charge: &admit::Charge<'_>| {
+        let words = |charge: &call::Charge<'_>| {
             let entries = charge.subject().entries();
             let entries: Vec<_> =
                 entries.iter().map(|(key, value)| format!("{key}={value}")).collect();
             format!("{}*{}[{}]", charge.name(), charge.cost(), entries.join(","))
         };
-        quota.charges(call).map(|charge| words(&charge)).collect::<Vec<_>>().join(" ")
+        quota.charges(call).iter().map(words).collect::<Vec<_>>().join(" ")
     };
     let (alice, somewhere) = (of("acme", "alice"), tcp("192.0.2.1:1"));
     assert_eq!(

@@ -9,6 +9,7 @@ use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
+use crate::digest::sha256;
 use crate::identity::{PeerCertificate, SpiffeId};
 
 /// Parses the leaf of a chain that has been verified.
@@ -91,11 +92,6 @@ fn ip_address(octets: &[u8]) -> Option<IpAddr> {
         return Some(IpAddr::from(octets));
     }
     <[u8; 16]>::try_from(octets).ok().map(IpAddr::from)
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 #[cfg(test)]

@@ -39,6 +39,18 @@ impl ClientCertificates {
     }
 
     /// Clients have to show a certificate that verifies against `roots`.
+    ///
+    /// ```
+    /// # use countersign::{ClientCertificates, RootCertificates};
+    /// ClientCertificates::required(RootCertificates::from_pem_file("clients-ca.pem"));
+    /// ```
+    ///
+    /// There are no roots that would do for everybody:
+    ///
+    /// ```compile_fail,E0061
+    /// # use countersign::{ClientCertificates, RootCertificates};
+    /// ClientCertificates::required();
+    /// ```
     pub fn required(roots: RootCertificates) -> Self {
         Self { mode: Mode::Required(roots) }
     }

@@ -7,6 +7,7 @@ use countersign::{Gate, Issuer, Jwt, Rules, ServerCredentials};
 use countersign_testkit::clock::ManualClock;
 use countersign_testkit::greeter::{GREETER, SAY_HELLO};
 use countersign_testkit::issuer::TokenMint;
+use http::HeaderMap;
 use serde_json::Value;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -83,18 +84,18 @@ pub(crate) struct Told {
 
 impl Told {
     pub(crate) fn by(answer: &Answer) -> Self {
-        Self::status(&answer.grpc())
+        // The nonce comes with the headers, whatever the status.
+        Self { nonce: nonce_in(&answer.headers), ..Self::status(&answer.grpc()) }
     }
 
     pub(crate) fn status(status: &Status) -> Self {
         let retry = status.get_details_retry_info().and_then(|info| info.retry_delay);
-        let nonce = status.metadata().get("dpop-nonce");
         Self {
             code: status.code(),
             reason: reason_of(status),
             challenges: challenges_of(status),
             retry_after: retry,
-            nonce: nonce.map(|value| value.to_str().expect("ASCII").to_owned()),
+            nonce: nonce_in(&status.metadata().clone().into_headers()),
         }
     }
 
@@ -105,6 +106,10 @@ impl Told {
             code => format!("{code:?} {}", self.reason),
         }
     }
+}
+
+fn nonce_in(headers: &HeaderMap) -> Option<String> {
+    headers.get("dpop-nonce").map(|value| value.to_str().expect("ASCII").to_owned())
 }
 
 pub(crate) const PASSES: &str = "passes";

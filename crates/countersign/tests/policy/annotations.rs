@@ -206,3 +206,12 @@ fn an_option_that_is_not_understood_is_refused() {
     assert!(Annotations::from_descriptor_set(&none).expect("none is no error").is_empty());
     assert_eq!(Policy::from_descriptor_set(&none).expect_err("none"), InvalidAnnotation::None);
 }
+
+/// What the fuzzer begins with is no dead seed.
+#[test]
+fn the_seed_of_the_fuzzer_has_an_option_of_each_kind() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds/descriptor_set/orders");
+    let policy = Policy::from_descriptor_set(&fs::read(path).expect("a seed")).expect("a policy");
+    let names: Vec<_> = policy.rules().map(|rule| rule.name).collect();
+    assert_eq!(names, ["D", "A", "B", "C", "E"].map(|name| format!("option of /o.S/{name}")));
+}

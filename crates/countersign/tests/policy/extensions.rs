@@ -201,3 +201,14 @@ fn a_no_comes_with_the_nearest_miss() {
         assert!(told.nearest.is_none());
     });
 }
+
+/// A condition that is skipped would be a door left open.
+#[cfg(not(feature = "cel"))]
+#[test]
+fn an_expression_in_a_build_without_cel_is_refused_with_a_hint() {
+    let text = json!({"name": "p",
+        "allow_rules": [{"name": "r", "countersign": {"cel": "source.tls"}}]});
+    let error = Policy::from_json(&text.to_string()).expect_err("refused");
+    assert!(error.message().contains("cannot evaluate CEL"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("feature `cel`")), "{error:?}");
+}

@@ -10,6 +10,7 @@ mod naive;
 mod parsing;
 mod rbac;
 mod schema;
+mod speed;
 mod support;
 #[cfg(feature = "yaml")]
 mod yaml;

@@ -3,8 +3,8 @@ use countersign_testkit::greeter::SAY_HELLO;
 
 use super::support::RawClient;
 use super::{
-    ALICE, ALICE_AGAIN, BAD, BOB, INVALID, LIMITED, MISSING, OPEN, PASSES, RESET, an_hour, behind,
-    builder, told, violation,
+    ALICE, ALICE_AGAIN, BAD, BOB, DENIED, INVALID, LIMITED, MISSING, OPEN, PASSES, RESET, an_hour,
+    behind, builder, told, violation,
 };
 
 const UNKNOWN_METHOD: &str = "Unimplemented ";
@@ -65,6 +65,24 @@ async fn a_method_has_a_limit_of_its_own_and_a_price() {
     }
     let refused = client.call(RESET, &[ALICE]).await;
     assert_eq!((told(&refused).as_str(), violation(&refused).0.as_str()), (LIMITED, "caller"));
+}
+
+#[tokio::test]
+async fn who_may_not_call_a_method_uses_up_nobodys_share_of_it() {
+    let quota = Quota::new().per_method("*", an_hour(2)).expect("a quota");
+    let (server, reached) = behind(builder().quota(quota)).await;
+    let mut client = RawClient::connect(&server).await;
+    for _ in 0..5 {
+        assert_eq!(told(&client.call(SAY_HELLO, &[]).await), MISSING);
+        assert_eq!(told(&client.call(SAY_HELLO, &[BAD]).await), INVALID);
+        assert_eq!(told(&client.call(RESET, &[ALICE]).await), DENIED);
+    }
+    for (metadata, expected) in [(ALICE, PASSES), (BOB, PASSES), (ALICE, LIMITED), (BOB, LIMITED)] {
+        assert_eq!(told(&client.call(SAY_HELLO, &[metadata]).await), expected);
+    }
+    // Nor do they learn that there is a limit.
+    assert_eq!(told(&client.call(SAY_HELLO, &[]).await), MISSING);
+    assert_eq!(reached.count(), 2);
 }
 
 #[tokio::test]

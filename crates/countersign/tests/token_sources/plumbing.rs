@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use countersign::credentials::oauth::{ClientAuthentication, ClientCredentials, TokenEndpoint};
-use countersign::credentials::{CachedToken, FileToken};
+use countersign::credentials::{
+    CachedToken, CallCredentialsError, CallDetails, CallMetadata, ChannelSecurityInfo, FileToken,
+    PerAuthority,
+};
 use countersign::{
     CallCredentials, CallError, ChannelCredentials, ClientRequestExt, SecurityLevel,
-    ServerCredentials, connect,
+    ServerCredentials, async_trait, connect,
 };
 use countersign_testkit::greeter::GreeterClient;
 use countersign_testkit::greeter::proto::HelloRequest;
@@ -49,8 +52,8 @@ async fn jw_02_a_token_arrives_exactly_once_either_way() {
     assert_eq!(credentials.telemetry().refreshed, 1);
 }
 
-/// JW-03, JW-05, ST-06, ID-07. JW-04 does not compile: see
-/// `compile_fail/insecure_channel_credentials_carry_no_call_credentials.rs`.
+/// JW-03, JW-05, ST-06, ID-07. JW-04 does not compile: see the example of
+/// `ChannelCredentials::insecure`.
 #[tokio::test]
 async fn over_plaintext_nothing_leaves_and_no_source_is_asked() {
     let reached = Reached::default();
@@ -73,4 +76,48 @@ async fn over_plaintext_nothing_leaves_and_no_source_is_asked() {
         assert!(matches!(CallError::of(&status), Some(CallError::Insecure { .. })));
     }
     assert_eq!((reached.count(), http.count()), (0, 0));
+}
+
+/// Needs this level, and sends nothing.
+#[derive(Debug)]
+struct Needing(SecurityLevel);
+
+#[async_trait]
+impl CallCredentials for Needing {
+    async fn get_metadata(
+        &self,
+        _call: &CallDetails,
+        _security: &ChannelSecurityInfo,
+        _metadata: &mut CallMetadata,
+    ) -> Result<(), CallCredentialsError> {
+        Ok(())
+    }
+
+    fn minimum_channel_security_level(&self) -> SecurityLevel {
+        self.0
+    }
+}
+
+/// With levels that none of our connections has; what they have is in `call_credentials.rs`. Who
+/// does not say a level has the least, which grpc-go lets pass.
+#[tokio::test]
+async fn sl_01_to_05_a_level_passes_where_it_is_enough() {
+    use SecurityLevel::{IntegrityOnly, NoSecurity, PrivacyAndIntegrity};
+    let call = CallDetails::new("orders.example", "/orders.v1.Orders/Get");
+    for (have, need, passes) in [
+        (PrivacyAndIntegrity, PrivacyAndIntegrity, true),
+        (IntegrityOnly, PrivacyAndIntegrity, false),
+        (IntegrityOnly, NoSecurity, true),
+        (SecurityLevel::default(), IntegrityOnly, false),
+        (SecurityLevel::default(), PrivacyAndIntegrity, false),
+        (SecurityLevel::default(), NoSecurity, true),
+    ] {
+        let credentials = PerAuthority::new().with("orders.example", Needing(need));
+        let credentials = credentials.expect("an authority");
+        assert_eq!(credentials.minimum_channel_security_level(), need);
+        let security = ChannelSecurityInfo::new("some", have);
+        let told = credentials.get_metadata(&call, &security, &mut CallMetadata::default()).await;
+        assert_eq!(told.is_ok(), passes, "{have} for {need}");
+        assert!(told.is_ok() || !told.expect_err("refused").is_transient());
+    }
 }

@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use countersign::async_trait;
 use countersign::authentication::jwt::Algorithm;
-use countersign::credentials::CachedToken;
-use countersign::credentials::oauth::{SelfSignedJwt, ServiceAccountKey, SignError, Signer};
+use countersign::credentials::oauth::{
+    ClientCredentials, JwtBearer, SelfSignedJwt, ServiceAccountKey, SignError, Signer,
+    TokenEndpoint, TokenExchange, token_type,
+};
+use countersign::credentials::{CachedToken, FixedToken};
+use countersign::{CallCredentials, async_trait};
 use serde_json::{Value, json};
 use tokio::time::advance;
 
-use crate::stage::{BEGIN, Http, Wall, call, call_to, good, seconds};
+use crate::stage::{BEGIN, ENDPOINT, Http, Wall, call, call_to, good, seconds};
 
 /// A private key, as PEM.
 pub(crate) fn key_pem() -> String {
@@ -72,6 +75,37 @@ async fn oa_01_the_audience_is_the_host_with_a_slash() {
         assert_eq!(claims, expected, "{authority}");
     }
     // OA-02: an audience that is no URI cannot arise, since an authority was parsed before.
+}
+
+#[tokio::test(start_paused = true)]
+async fn id_01_an_empty_audience_is_an_error_before_anything_is_signed_or_sent() {
+    // grpc-go's constructors fail; ours do not, and no call gets as far as a signature.
+    let signer = Counting::default();
+    let credentials = CachedToken::new(SelfSignedJwt::new("me", signer.clone()).audience(" "));
+    let error = call(&credentials).await.expect_err("no audience");
+    assert_eq!(error.to_string(), "a statement needs an audience");
+    assert!(!error.is_transient());
+
+    let http = Http::default();
+    let endpoint = || TokenEndpoint::without_client(ENDPOINT, http.clone()).expect("a URL");
+    let bearer = JwtBearer::new(endpoint(), "me", signer.clone());
+    let subject = FixedToken::new("subject");
+    let exchange = TokenExchange::new(endpoint(), subject, token_type::JWT).expect("an exchange");
+    let all: [(&str, Arc<dyn CallCredentials>); 4] = [
+        ("JWT bearer", Arc::new(CachedToken::new(bearer.clone().assertion_audience("")))),
+        ("its resource", Arc::new(CachedToken::new(bearer.resource("")))),
+        ("exchange", Arc::new(CachedToken::new(exchange.audience("")))),
+        (
+            "client credentials",
+            Arc::new(CachedToken::new(ClientCredentials::new(endpoint()).audience(""))),
+        ),
+    ];
+    for (name, credentials) in all {
+        // Sent empty, a parameter counts as left out, and the token would be for anybody.
+        let error = call(&credentials).await.expect_err(name);
+        assert!(!error.is_transient(), "{name}: {error}");
+    }
+    assert_eq!(http.count(), 0);
 }
 
 #[tokio::test(start_paused = true)]

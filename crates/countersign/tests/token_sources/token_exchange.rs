@@ -163,6 +163,21 @@ async fn st_09_a_redirect_is_an_error_and_its_target_hears_nothing() {
     reached.abort();
 }
 
+#[tokio::test]
+async fn st_07_an_answer_that_breaks_off_is_an_error() {
+    for head in ["HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"access_to", "HTTP/1.1 2", ""] {
+        let (address, asked) = server(head.to_owned()).await;
+        let http = HttpsClient::new(ClientTls::system_roots());
+        let endpoint = TokenEndpoint::without_client(&format!("http://{address}/token"), http);
+        let subject = FixedToken::new("subject");
+        let source = TokenExchange::new(endpoint.expect("a URL"), subject, token_type::JWT);
+        let error =
+            call(&CachedToken::new(source.expect("an exchange"))).await.expect_err("half of it");
+        assert!(error.is_transient(), "{error}");
+        assert!(asked.await.expect("no panic").starts_with("POST /token HTTP/1.1\r\n"));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_host_has_its_own_token_if_asked_for() {
     let kind = token_type::ACCESS_TOKEN;

@@ -2,9 +2,11 @@
 //! gives out. `interop/oidc/README.md` has the rest.
 
 mod dpop;
+mod grpc_go;
 mod introspection;
 mod jwt;
 mod provider;
+mod sources;
 mod world;
 
 use std::path::PathBuf;
@@ -19,6 +21,9 @@ struct Cli {
     /// The provider's program.
     #[arg(long)]
     provider: PathBuf,
+    /// The grpc-go peer's program.
+    #[arg(long)]
+    grpc_go: PathBuf,
     /// Where certificates are written to.
     #[arg(long)]
     certificates: PathBuf,
@@ -44,11 +49,13 @@ async fn main() -> ExitCode {
 
 /// Every scenario has a provider of its own, so that none finds what another left.
 async fn run(cli: &Cli) -> Result<(usize, usize), Failure> {
-    let all: Vec<Scenario> =
-        [introspection::scenarios(), jwt::scenarios()].into_iter().flatten().collect();
+    let all: Vec<Scenario> = [introspection::scenarios(), jwt::scenarios(), sources::scenarios()]
+        .into_iter()
+        .flatten()
+        .collect();
     let (mut passed, mut failed) = (0, 0);
     for scenario in all.into_iter().filter(|scenario| scenario.name.contains(&cli.only)) {
-        let world = World::start(&cli.provider, &cli.certificates).await?;
+        let world = World::start(&cli.provider, &cli.grpc_go, &cli.certificates).await?;
         match (scenario.run)(world).await {
             Ok(()) => {
                 passed += 1;

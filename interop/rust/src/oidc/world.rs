@@ -2,15 +2,17 @@ use std::error::Error;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 
 use countersign::authentication::Authenticator;
 use countersign::{
-    BearerToken, Channel, ChannelCredentials, ClientCertificates, ClientRequestExt, ClientTls,
-    Gate, Identity, RootCertificates, Rules, ServerCredentials, connect,
+    BearerToken, CallCredentials, Channel, ChannelCredentials, ClientCertificates,
+    ClientRequestExt, ClientTls, Gate, Identity, RootCertificates, Rules, ServerCredentials,
+    connect,
 };
 use countersign_testkit::greeter::proto::HelloRequest;
 use countersign_testkit::greeter::{GREETER, GreeterClient, TestServer};
-use countersign_testkit::pki::CertificateAuthority;
+use countersign_testkit::pki::{CertificateAuthority, self_signed};
 use tonic::Request;
 use tonic_types::StatusExt;
 
@@ -36,6 +38,8 @@ pub(crate) use scenarios;
 /// A provider, and the certificates that everybody uses.
 pub(crate) struct World {
     pub(crate) provider: Provider,
+    /// The grpc-go peer's program.
+    pub(crate) grpc_go: PathBuf,
     certificates: PathBuf,
 }
 
@@ -47,28 +51,33 @@ pub(crate) enum Shown<'a> {
 }
 
 impl World {
-    pub(crate) async fn start(program: &Path, certificates: &Path) -> Result<Self, Failure> {
+    pub(crate) async fn start(
+        program: &Path,
+        grpc_go: &Path,
+        certificates: &Path,
+    ) -> Result<Self, Failure> {
         std::fs::create_dir_all(certificates)?;
         let ca = CertificateAuthority::new("interop CA");
         std::fs::write(certificates.join("ca.pem"), ca.certificate_pem())?;
         ca.server(&["localhost", "127.0.0.1"]).write(certificates, "server")?;
         ca.client(&["spiffe://interop.test/client"]).write(certificates, "client")?;
         ca.client(&["spiffe://interop.test/other"]).write(certificates, "other-client")?;
+        self_signed(&["job.test"]).write(certificates, "self-signed")?;
         let provider = Provider::start(program, certificates).await?;
-        Ok(Self { provider, certificates: certificates.to_owned() })
+        Ok(Self { provider, grpc_go: grpc_go.to_owned(), certificates: certificates.to_owned() })
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.certificates.join(name)
     }
 
-    /// The certificate of `client` or `other-client`.
+    /// The certificate of `client`, `other-client` or `self-signed`.
     pub(crate) fn identity(&self, name: &str) -> Identity {
         let file = |kind: &str| self.file(&format!("{name}.{kind}"));
         Identity::from_pem_files(file("pem"), file("key"))
     }
 
-    fn roots(&self) -> RootCertificates {
+    pub(crate) fn roots(&self) -> RootCertificates {
         RootCertificates::from_pem_file(self.file("ca.pem"))
     }
 
@@ -110,6 +119,21 @@ impl World {
         Ok(connect(server.https("localhost"), ChannelCredentials::tls(tls)).await?)
     }
 
+    /// A connection that carries these call credentials, with a client certificate or without.
+    pub(crate) async fn connect_with(
+        &self,
+        target: &str,
+        identity: Option<Identity>,
+        credentials: Arc<dyn CallCredentials>,
+    ) -> Result<Channel, Failure> {
+        let mut tls = ClientTls::only_roots(self.roots());
+        if let Some(identity) = identity {
+            tls = tls.identity(identity);
+        }
+        let credentials = ChannelCredentials::tls(tls).with_call_credentials(credentials);
+        Ok(connect(target, credentials).await?)
+    }
+
     /// The same with a bearer token and no certificate.
     pub(crate) async fn bearer(&self, server: &TestServer, token: &str) -> Result<String, Failure> {
         self.call(server, None, Shown::Bearer(token)).await
@@ -129,11 +153,21 @@ pub(crate) async fn greet(channel: &Channel, shown: Shown<'_>) -> Result<String,
             }
         }
     }
+    Ok(said(channel, request).await)
+}
+
+/// Makes one call with the channel's own credentials: the principal that the handler saw, or code
+/// and reason of the failure.
+pub(crate) async fn hello(channel: &Channel) -> String {
+    said(channel, Request::new(HelloRequest { name: "interop".to_owned() })).await
+}
+
+async fn said(channel: &Channel, request: Request<HelloRequest>) -> String {
     match GreeterClient::new(channel.clone()).say_hello(request).await {
-        Ok(reply) => Ok(reply.into_inner().principal),
+        Ok(reply) => reply.into_inner().principal,
         Err(status) => {
             let reason = status.get_details_error_info().map(|info| info.reason);
-            Ok(format!("{:?} {}", status.code(), reason.unwrap_or_default()))
+            format!("{:?} {}", status.code(), reason.unwrap_or_default())
         }
     }
 }

@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::hmac;
 use serde::{Deserialize, Serialize};
 
 use super::hex;
+use crate::digest::sha256;
 use crate::secret::{Secret, constant_time_eq};
 
 /// What is kept of a key: never the key.
@@ -157,7 +158,11 @@ impl Peppers {
                 pepper: Some(id.clone()),
                 digest: hmac_sha256(pepper, key),
             },
-            None => KeyHash { scheme: HashScheme::Sha256V1, pepper: None, digest: sha256(key) },
+            None => KeyHash {
+                scheme: HashScheme::Sha256V1,
+                pepper: None,
+                digest: sha256(key.as_bytes()),
+            },
         }
     }
 
@@ -165,7 +170,7 @@ impl Peppers {
     /// the first difference is.
     pub(super) fn matches(&self, hash: &KeyHash, key: &str) -> Result<bool, CannotTell> {
         let digest = match (hash.scheme, &hash.pepper) {
-            (HashScheme::Sha256V1, None) if self.takes_unpeppered => sha256(key),
+            (HashScheme::Sha256V1, None) if self.takes_unpeppered => sha256(key.as_bytes()),
             (HashScheme::Sha256V1, None) => return Err(CannotTell::Unpeppered),
             (HashScheme::HmacSha256V1, Some(id)) => match self.by_id.get(id) {
                 Some(pepper) => hmac_sha256(pepper, key),
@@ -193,11 +198,6 @@ impl fmt::Debug for Peppers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.by_id.keys()).finish()
     }
-}
-
-fn sha256(key: &str) -> [u8; 32] {
-    let digest = digest::digest(&digest::SHA256, key.as_bytes());
-    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 fn hmac_sha256(pepper: &hmac::Key, key: &str) -> [u8; 32] {

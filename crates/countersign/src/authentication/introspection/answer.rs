@@ -7,9 +7,9 @@ use super::Introspection;
 use super::binding::Binding;
 use super::endpoint::Trouble;
 use crate::authentication::Reason;
-use crate::authentication::jwt::json;
 use crate::authentication::naming::principal_name;
 use crate::identity::{Principal, TokenClaims, numeric_date};
+use crate::jose::json;
 
 /// What is made of a token, before anyone looks at who presents it.
 #[derive(Clone, Debug)]

@@ -52,13 +52,14 @@ impl Binding {
         self.key.is_some()
     }
 
-    /// Whether the caller holds what it has to. A proof counts once.
+    /// Whether the caller holds what it has to. A proof counts once. Returns the nonce for the
+    /// next proof, if this one's is about to end.
     pub(super) fn check(
         &self,
         presented: Presented<'_>,
         evidence: &Evidence<'_>,
         proofs: &DpopVerifier,
-    ) -> Result<(), AuthenticationError> {
+    ) -> Result<Option<String>, AuthenticationError> {
         if self.unknown {
             return Err(AuthenticationError::new(
                 Reason::ProofRequired,
@@ -67,8 +68,8 @@ impl Binding {
         }
         self.check_certificate(evidence)?;
         match (&self.key, presented) {
-            (None, Presented::Bearer(_)) => Ok(()),
-            (Some(_), Presented::Dpop(_)) if evidence.is_looked_at_again() => Ok(()),
+            (None, Presented::Bearer(_)) => Ok(None),
+            (Some(_), Presented::Dpop(_)) if evidence.is_looked_at_again() => Ok(None),
             (Some(key), Presented::Dpop(token)) => {
                 proofs.verify(evidence.proof(), token, key, evidence.target())
             }
@@ -137,7 +138,7 @@ mod tests {
         let proofs = DpopVerifier::new(DpopSettings::new(), Arc::new(SystemClock));
         let evidence = Evidence::new(peer, CallEvidence::Bearer("t"));
         match binding.check(Presented::Bearer("t"), &evidence, &proofs) {
-            Ok(()) => "accepted".to_owned(),
+            Ok(_) => "accepted".to_owned(),
             Err(error) => error.reason().to_string(),
         }
     }

@@ -5,13 +5,13 @@ use quick_cache::sync::Cache;
 
 use super::answer::Verdict;
 use crate::authentication::{Generation, Lease};
+use crate::digest::sha256;
 
 /// SHA-256 of a token. Whoever reads the memory finds no token in it.
 pub(super) type Key = [u8; 32];
 
 pub(super) fn key_of(token: &str) -> Key {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
-    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+    sha256(token.as_bytes())
 }
 
 /// What was found out of a token, and until when that counts.

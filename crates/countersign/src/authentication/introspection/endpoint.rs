@@ -88,7 +88,7 @@ pub(super) struct ErrorCode(Option<String>);
 impl ErrorCode {
     /// What else the body says may quote what was sent.
     fn of(body: &[u8]) -> Self {
-        let read = crate::authentication::jwt::json::object(body).ok();
+        let read = crate::jose::json::object(body).ok();
         let code = read.and_then(|members| Some(members.get("error")?.as_str()?.to_owned()));
         let known = |code: &String| KNOWN_ERRORS.contains(&code.as_str());
         Self(code.filter(known))

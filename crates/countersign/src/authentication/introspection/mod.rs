@@ -192,8 +192,8 @@ impl Entry {
                     .with_retry_after(trouble.retry_after()));
             }
         };
-        known.binding.check(presented, evidence, proofs)?;
-        let mut caller = evidence.accept(known.principal.clone());
+        let next_nonce = known.binding.check(presented, evidence, proofs)?;
+        let mut caller = evidence.accept(known.principal.clone()).with_next_nonce(next_nonce);
         if let Some(end) = known.ends_at {
             caller = caller.expiring_at(end);
         }

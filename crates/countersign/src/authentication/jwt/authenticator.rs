@@ -151,12 +151,14 @@ impl Jwt {
                 Err(TokenError::ProofRequired("it came as a bearer token").into())
             }
             Some(key) => {
-                if !evidence.is_looked_at_again() {
-                    let target = evidence.target();
-                    self.proofs.verify(evidence.proof(), token.token, key, target)?;
-                }
                 // The proof is for this call alone.
-                Ok(accepted.leased_while_open(proven.lease.clone()))
+                let accepted = accepted.leased_while_open(proven.lease.clone());
+                if evidence.is_looked_at_again() {
+                    return Ok(accepted);
+                }
+                let target = evidence.target();
+                let next = self.proofs.verify(evidence.proof(), token.token, key, target)?;
+                Ok(accepted.with_next_nonce(next))
             }
         }
     }

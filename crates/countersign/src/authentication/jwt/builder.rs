@@ -2,7 +2,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::algorithm::Algorithm;
 use super::authenticator::Jwt;
 use super::dpop::{DpopSettings, DpopVerifier};
 use super::hmac::SharedSecret;
@@ -14,6 +13,7 @@ use super::source::{KeySettings, KeySource, KeySourceError, Keys};
 use super::verifier::{Trusted, Verification, Verifier};
 use crate::clock::{Clock, SystemClock};
 use crate::fetch::{HttpClient, HttpsClient};
+use crate::jose::Algorithm;
 use crate::tls::ClientTls;
 
 /// Makes a [`Jwt`].

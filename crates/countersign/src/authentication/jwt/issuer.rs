@@ -1,13 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::algorithm::Algorithm;
 use super::authenticator::Jwt;
 use super::builder::JwtError;
 use super::hmac::SharedSecret;
 use super::profile::Profile;
 use super::source::KeySource;
 use crate::identity::ClaimNames;
+use crate::jose::Algorithm;
 
 /// Somebody whose tokens are taken, and all that belongs to them: keys, algorithms, audience,
 /// profile, names of claims, leeway. Nothing of one issuer ever counts for another.
@@ -45,6 +45,12 @@ pub(super) enum Material {
 /// use countersign::Jwt;
 ///
 /// let tokens = Jwt::issuer("https://id.example").build();
+/// ```
+///
+/// ```
+/// use countersign::Jwt;
+///
+/// let tokens = Jwt::issuer("https://id.example").audience("orders").build();
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "an issuer needs an audience"]

@@ -8,8 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::algorithm::{Algorithm, KeyKind};
-use super::json;
+use crate::jose::{Algorithm, KeyKind, json};
 
 /// An issuer's public keys (RFC 7517, "JWK Set"), parsed once.
 ///

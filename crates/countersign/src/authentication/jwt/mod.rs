@@ -3,7 +3,6 @@
 //! What is read here comes from strangers. Sizes are bounded before anything is decoded, and
 //! nothing in a token names where to fetch or which check to leave out (RFC 8725).
 
-mod algorithm;
 mod authenticator;
 mod builder;
 mod cache;
@@ -12,7 +11,6 @@ pub(crate) mod dpop;
 mod error;
 mod hmac;
 mod issuer;
-pub(crate) mod json;
 mod keys;
 mod profile;
 mod proven;
@@ -20,11 +18,9 @@ mod revocation;
 mod source;
 #[cfg(test)]
 mod tests;
-mod thumbprint;
 mod token;
 mod verifier;
 
-pub use algorithm::Algorithm;
 pub use authenticator::Jwt;
 pub use builder::{JwtBuilder, JwtError};
 pub use dpop::{DpopNonces, DpopNoncesError, DpopSettings};
@@ -35,4 +31,5 @@ pub use keys::{InvalidKeySet, KeySet, SkippedKey};
 pub use profile::Profile;
 pub use revocation::{Revocations, RevocationsFull};
 pub use source::{KeySource, KeySourceError, KeysError, KeysReport};
-pub use thumbprint::{NoThumbprint, thumbprint};
+
+pub use crate::jose::{Algorithm, NoThumbprint, thumbprint};

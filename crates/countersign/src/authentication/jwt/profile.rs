@@ -1,8 +1,8 @@
 use serde_json::{Map, Value};
 
-use super::algorithm::Algorithm;
 use super::error::TokenError;
 use super::token::Header;
+use crate::jose::Algorithm;
 
 /// Which kind of token is taken: a named bundle of checks. Each token is of one kind, so that
 /// none passes for another (RFC 8725 §3.12).

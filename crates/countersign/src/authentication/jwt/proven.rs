@@ -1,11 +1,9 @@
 use std::time::SystemTime;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::cache::Digest;
 use super::error::TokenError;
 use crate::authentication::Lease;
 use crate::identity::{PeerIdentity, Principal};
@@ -79,8 +77,4 @@ impl Binding {
             false => Err(TokenError::ProofInvalid("the client certificate is another one")),
         }
     }
-}
-
-pub(super) fn sha256(bytes: &[u8]) -> Digest {
-    digest(&SHA256, bytes).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }

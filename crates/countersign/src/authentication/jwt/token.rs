@@ -3,9 +3,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::error::TokenError;
-use super::json;
 use super::keys::KeySet;
 use crate::authentication::CallEvidence;
+use crate::jose::json;
 
 /// A token in JWS compact form (RFC 7515 §7.1), taken apart. Nothing is verified yet.
 pub(super) struct Token<'a> {

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::algorithm::Algorithm;
 use super::cache::{Digest, VerifiedTokens};
 use super::check::{self, Times};
 use super::error::TokenError;
@@ -13,13 +12,15 @@ use super::hmac::SharedSecret;
 use super::issuer::Issuer;
 use super::keys::{Found, KeySet};
 use super::profile::{self, Profile};
-use super::proven::{Binding, Proven, sha256};
+use super::proven::{Binding, Proven};
 use super::revocation::{Revocable, Revocations};
 use super::source::{Keys, Missing, Snapshot};
 use super::token::Token;
 use crate::authentication::Lease;
 use crate::clock::Clock;
+use crate::digest::sha256;
 use crate::identity::{Principal, SpiffeId, TokenClaims};
+use crate::jose::Algorithm;
 
 /// The issuers that are trusted, and what is known of their tokens.
 #[derive(Debug)]

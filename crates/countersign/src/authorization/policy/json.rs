@@ -47,6 +47,23 @@ impl PartialEq for Node {
     }
 }
 
+impl Node {
+    /// The same without places.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Number(number) => number.clone().into(),
+            Value::Text(text) => text.as_str().into(),
+            Value::List(items) => items.iter().map(Self::to_json).collect(),
+            Value::Object(members) => {
+                let member = |member: &Member| (member.name.clone(), member.value.to_json());
+                members.iter().map(member).collect()
+            }
+        }
+    }
+}
+
 impl Value {
     pub(super) fn kind(&self) -> &'static str {
         match self {

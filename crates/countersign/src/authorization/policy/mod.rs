@@ -224,14 +224,31 @@ impl Policy {
 
     /// The policy that a file holds.
     fn from_text_of(path: &Path, text: &str, options: &PolicyOptions) -> Result<Self, PolicyError> {
-        let read = match path.extension().and_then(|extension| extension.to_str()) {
-            #[cfg(feature = "toml")]
-            Some("toml") => Self::from_toml_with(text, options),
-            #[cfg(feature = "yaml")]
-            Some("yaml" | "yml") => Self::from_yaml_with(text, options),
-            _ => Self::from_json_with(text, options),
-        };
-        read.map_err(|source| PolicyError::Invalid { path: path.into(), source })
+        Self::from_text(path, text, options)
+            .map_err(|source| PolicyError::Invalid { path: path.into(), source })
+    }
+
+    /// Reads a policy in the language that a file's name tells: `.toml`, `.yaml` and `.yml`, and
+    /// JSON for all others. The file itself is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it, with its line and column.
+    pub fn from_text(
+        name: impl AsRef<Path>,
+        text: &str,
+        options: &PolicyOptions,
+    ) -> Result<Self, InvalidPolicy> {
+        Ok(Self::compile(parse::policy(&parse::tree(name.as_ref(), text)?, text, options)?))
+    }
+
+    /// The text of a policy in JSON, whichever its language, for tools that compare policies.
+    ///
+    /// # Errors
+    ///
+    /// It is not in the language that the name tells. Whether it is a policy is not looked at.
+    pub fn text_in_json(name: impl AsRef<Path>, text: &str) -> Result<String, InvalidPolicy> {
+        Ok(parse::tree(name.as_ref(), text)?.to_json().to_string())
     }
 
     /// The policy's name.

@@ -1,6 +1,7 @@
 //! From JSON to rules: gRFC A43 by the letter, and our own keys under `countersign`.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use http::header::HeaderName;
@@ -57,6 +58,18 @@ pub(super) fn yaml(text: &str, options: &PolicyOptions) -> Result<Written, Inval
     policy(&super::yaml::parse(text)?, text, options)
 }
 
+/// What a text says in the language that its file's name tells.
+pub(super) fn tree(name: &Path, text: &str) -> Result<Node, InvalidPolicy> {
+    bounded(text)?;
+    match name.extension().and_then(|extension| extension.to_str()) {
+        #[cfg(feature = "toml")]
+        Some("toml") => super::toml::parse(text),
+        #[cfg(feature = "yaml")]
+        Some("yaml" | "yml") => super::yaml::parse(text),
+        _ => json::parse(text),
+    }
+}
+
 fn bounded(text: &str) -> Result<(), InvalidPolicy> {
     if u64::try_from(text.len()).is_ok_and(|length| length <= Policy::MAX_BYTES) {
         return Ok(());
@@ -65,7 +78,11 @@ fn bounded(text: &str) -> Result<(), InvalidPolicy> {
     Err(InvalidPolicy::unreadable(start, "it is longer than 16 MiB"))
 }
 
-fn policy(node: &Node, text: &str, options: &PolicyOptions) -> Result<Written, InvalidPolicy> {
+pub(super) fn policy(
+    node: &Node,
+    text: &str,
+    options: &PolicyOptions,
+) -> Result<Written, InvalidPolicy> {
     let known = ["name", "deny_rules", "allow_rules", "audit_logging_options", own::KEY];
     let fields = Fields::of(node, "the policy", &known)?;
     let name = fields.name("name")?.to_owned();

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use http::header::AUTHORIZATION;
 
 use super::{
-    RefreshWindows, Settings, TokenCache, TokenError, TokenRequest, TokenScope, TokenSource,
-    TokenTelemetry,
+    KeepWarm, RefreshWindows, Settings, TokenCache, TokenError, TokenRequest, TokenScope,
+    TokenSource, TokenTelemetry,
 };
 use crate::clock::Clock;
 use crate::credentials::{
@@ -19,7 +19,7 @@ use crate::secret::Secret;
 /// Call credentials from a [`TokenSource`]: one `authorization` value that stays fresh.
 ///
 /// * **Nothing runs while there are no calls.** It is made without a runtime, and spawns
-///   nothing before the first call.
+///   nothing before the first call. [`keep_warm`](Self::keep_warm) is for those who want more.
 /// * **One fetch** for however many calls, in a task of its own: a call that is given up does
 ///   not stop it. Clones share it, and the last one dropped aborts it.
 /// * **Ahead of time.** From the advisory window on, a call sets off the next fetch and does not
@@ -90,6 +90,21 @@ impl<S: TokenSource> CachedToken<S> {
         Ok(Secret::from(held.token()))
     }
 
+    /// Keeps the token fresh while nobody calls, from now until the handle is dropped: it is
+    /// fetched at once if need be, and then ahead of each end as if there were calls. A host is
+    /// wanted by sources of [`TokenScope::Host`] and not seen by others.
+    ///
+    /// Off unless asked for. It is for calls that must not wait even after a long silence; what
+    /// fails is tried again as the back-off allows, and never given up.
+    ///
+    /// # Errors
+    ///
+    /// Outside of a tokio runtime.
+    pub fn keep_warm(&self, request: &TokenRequest) -> Result<KeepWarm, TokenError> {
+        let key = self.key(request.host()).map(str::to_owned);
+        KeepWarm::start(&self.cache, key, self.request(request.host()))
+    }
+
     #[cfg(test)]
     pub(super) fn cache(&self) -> &TokenCache<S> {
         &self.cache
@@ -116,7 +131,9 @@ impl<S: TokenSource> CallCredentials for CachedToken<S> {
         metadata: &mut CallMetadata,
     ) -> Result<(), CallCredentialsError> {
         let host = Some(call.audience_host());
-        let held = self.cache.get(self.key(host), || self.request(host)).await?;
+        let key = self.key(host);
+        let held = self.cache.get(key, || self.request(host)).await;
+        let held = held.map_err(|error| self.cache.failure(key, error))?;
         Ok(metadata.insert_authorization(held.value().clone())?)
     }
 
@@ -127,7 +144,9 @@ impl<S: TokenSource> CallCredentials for CachedToken<S> {
         metadata: &mut CallMetadata,
     ) -> Result<bool, CallCredentialsError> {
         let host = Some(call.audience_host());
-        match self.cache.now(self.key(host), || self.request(host))? {
+        let key = self.key(host);
+        let now = self.cache.now(key, || self.request(host));
+        match now.map_err(|error| self.cache.failure(key, error))? {
             Some(value) => {
                 metadata.insert_authorization(value)?;
                 Ok(true)

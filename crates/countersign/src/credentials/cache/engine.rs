@@ -11,8 +11,10 @@ use super::held::Held;
 use super::slot::{Answer, Slot};
 use super::source::TokenRequest;
 use super::telemetry::Counters;
+use super::warm::Next;
 use super::{RefreshWindows, Settings, TokenError, TokenSource, TokenTelemetry};
 use crate::clock::Clock;
+use crate::credentials::CallCredentialsError;
 
 /// The tokens of one source, each under its key. The one engine behind all sources.
 ///
@@ -93,6 +95,21 @@ impl<S: TokenSource> TokenCache<S> {
         };
         // A token that still lasts is worth more than the reason why there is no newer one.
         outcome.or_else(|error| slot.lasting(&self.core).ok_or(error))
+    }
+
+    /// Sets off a fetch if one is due, and says when to look again.
+    pub(super) fn look(&self, key: Option<&str>, request: &TokenRequest) -> Next {
+        self.slot(key).look(&self.core, request)
+    }
+
+    /// What a call fails with that gets no token; whoever waits for one is told how long.
+    pub(crate) fn failure(&self, key: Option<&str>, error: TokenError) -> CallCredentialsError {
+        let rest = self.slot(key).rest().filter(|_| error.is_transient());
+        let error = CallCredentialsError::from(error);
+        match rest {
+            Some(rest) => error.with_retry_after(rest),
+            None => error,
+        }
     }
 
     /// A server did not accept this value. Says whether another is worth a try.

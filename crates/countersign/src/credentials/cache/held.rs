@@ -12,6 +12,7 @@ use super::source::FetchedToken;
 use super::windows::{Phase, Windows};
 use super::{RefreshWindows, TokenError};
 use crate::clock::Clock;
+use crate::digest::sha256;
 
 /// What is assumed of a token that nobody says the end of.
 const ASSUMED: Duration = Duration::from_secs(5 * 60);
@@ -151,6 +152,19 @@ impl Held {
         }
     }
 
+    /// How long it stays in the phase in which it is, if nobody rejects it.
+    pub(super) fn phase_lasts(&self, clock: &dyn Clock) -> Duration {
+        match &self.life {
+            Life::Ends { at, wall, windows } => {
+                windows.phase_lasts(left(*at, *wall, Began::now(clock)))
+            }
+            Life::Open { recheck, overdue } => match Instant::now() {
+                now if now < *recheck => *recheck - now,
+                now => overdue.saturating_duration_since(now),
+            },
+        }
+    }
+
     /// How long it may still be sent; `None` when it has no end.
     pub(super) fn left(&self, clock: &dyn Clock) -> Option<Duration> {
         match &self.life {
@@ -213,10 +227,8 @@ pub(super) struct TokenName([u8; 4]);
 
 impl TokenName {
     fn of(token: &str) -> Self {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
-        let mut name = [0; 4];
-        name.copy_from_slice(&digest.as_ref()[..4]);
-        Self(name)
+        let [a, b, c, d, ..] = sha256(token.as_bytes());
+        Self([a, b, c, d])
     }
 }
 

@@ -16,12 +16,14 @@ mod source;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod warm;
 mod windows;
 
 pub use credential::{CachedToken, CachedTokenBuilder};
 pub use error::TokenError;
 pub use source::{FetchedToken, TokenRequest, TokenScope, TokenSource};
 pub use telemetry::TokenTelemetry;
+pub use warm::KeepWarm;
 pub use windows::RefreshWindows;
 
 pub(crate) use engine::TokenCache;

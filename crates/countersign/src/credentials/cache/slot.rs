@@ -11,6 +11,7 @@ use super::flight::{Flight, Landing, Outcome};
 use super::held::{Began, Held};
 use super::source::{FetchedToken, TokenRequest};
 use super::telemetry::count;
+use super::warm::Next;
 use super::windows::Phase;
 use super::{TokenError, TokenSource, backoff};
 
@@ -102,6 +103,33 @@ impl Slot {
             (Some(held), Phase::Fresh | Phase::Advisory | Phase::Mandatory) => Answer::Send(held),
             _ => Answer::Fail(control.failure.clone().unwrap_or_else(|| cut_off(core.name))),
         }
+    }
+
+    /// Sets off a fetch if one is due, and says when to look again.
+    pub(super) fn look<S: TokenSource + ?Sized>(
+        self: &Arc<Self>,
+        core: &Arc<Core<S>>,
+        request: &TokenRequest,
+    ) -> Next {
+        if let Answer::Wait(landing) = self.ask(core, request) {
+            return Next::Landing(landing);
+        }
+        let control = self.control();
+        if let Some(landing) = control.flight.as_ref().and_then(Flight::landing) {
+            return Next::Landing(landing);
+        }
+        let phase = self.held.load().as_ref().map(|held| held.phase_lasts(&*core.clock));
+        let phase = phase.filter(|phase| !phase.is_zero());
+        let next = match (phase, control.rest()) {
+            (Some(phase), Some(rest)) => phase.min(rest),
+            (one, other) => one.or(other).unwrap_or_default(),
+        };
+        Next::after(next)
+    }
+
+    /// How long the source is left alone for now.
+    pub(super) fn rest(&self) -> Option<Duration> {
+        self.control().rest()
     }
 
     /// The token, while it lasts: what a call falls back on when a fetch failed.
@@ -257,6 +285,12 @@ impl Control {
         }
         self.looked_at = Some(now);
         source.has_changed()
+    }
+
+    /// What is left of the back-off.
+    fn rest(&self) -> Option<Duration> {
+        let left = self.not_before?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
     }
 
     fn hold_off(&mut self, delay: Duration, now: Instant) {

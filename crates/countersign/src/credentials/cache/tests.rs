@@ -18,6 +18,8 @@ use crate::credentials::{
 };
 use crate::identity::SecurityLevel;
 
+mod warm;
+
 const HOUR: Duration = Duration::from_secs(3_600);
 
 const fn seconds(seconds: u64) -> Duration {
@@ -424,6 +426,8 @@ async fn a_transient_failure_is_remembered_for_its_back_off_and_no_longer() {
     let stage = Stage::new([down(), down()]);
     let error = stage.call().await.expect_err("down");
     assert!(error.is_transient(), "UNAVAILABLE");
+    let rest = error.retry_after().expect("whoever waits knows how long");
+    assert!((800..=1_200).contains(&rest.as_millis()), "{rest:?}");
     for _ in 0..100 {
         let error = stage.now().expect_err("remembered, without waiting");
         assert_eq!(error.to_string(), "the source is down");
@@ -446,6 +450,7 @@ async fn a_permanent_failure_is_remembered_for_thirty_seconds_and_is_never_final
     for passed in 0..30 {
         let error = stage.call().await.expect_err("refused");
         assert!(!error.is_transient(), "UNAUTHENTICATED");
+        assert_eq!(error.retry_after(), None, "not worth a wait");
         assert_eq!(stage.script.fetches(), 1, "after {passed} s");
         advance(seconds(1)).await;
     }

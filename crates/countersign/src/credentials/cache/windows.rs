@@ -82,6 +82,15 @@ pub(super) enum Phase {
 }
 
 impl Windows {
+    /// How long the phase lasts in which so much is left; nothing of the last one.
+    pub(super) fn phase_lasts(&self, left: Duration) -> Duration {
+        left - match self.phase(left) {
+            Phase::Fresh => self.advisory.max(self.mandatory),
+            Phase::Advisory => self.mandatory,
+            Phase::Mandatory | Phase::Expired => Duration::ZERO,
+        }
+    }
+
     pub(super) fn phase(&self, left: Duration) -> Phase {
         if left.is_zero() {
             Phase::Expired
@@ -147,6 +156,9 @@ mod tests {
             (0, Phase::Expired),
         ] {
             assert_eq!(windows.phase(seconds(left)), phase, "{left} s left");
+        }
+        for (left, lasts) in [(3_600, 3_300), (300, 270), (31, 1), (30, 30), (1, 1), (0, 0)] {
+            assert_eq!(windows.phase_lasts(seconds(left)), seconds(lasts), "{left} s left");
         }
     }
 

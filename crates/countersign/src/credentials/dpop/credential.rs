@@ -30,7 +30,8 @@ const MAX_HOSTS: usize = 1_000;
 /// is no `DPoP` token is not sent. `htu` is `https://{authority}/{package.Service}/{Method}`.
 ///
 /// A server that asks for a nonce gives it in its answer's `dpop-nonce`: it is remembered for the
-/// host, and the call is sent once more where that is possible.
+/// host, and the call is sent once more where that is possible. A nonce that comes with any other
+/// answer (§8.2) is taken over for the next call.
 pub struct DpopToken<S> {
     token: CachedToken<S>,
     key: DpopKey,
@@ -98,10 +99,18 @@ impl<S: TokenSource> CallCredentials for DpopToken<S> {
         true
     }
 
+    fn answered(&self, call: &CallDetails, answer: &HeaderMap) {
+        let Some(nonce) = nonce_in(answer) else { return };
+        let host = call.audience_host();
+        if self.nonces.get(host).as_deref() != Some(&*nonce) {
+            self.nonces.insert(host.to_owned(), nonce);
+        }
+    }
+
     fn rejected(&self, rejection: &Rejection<'_>) -> bool {
+        self.answered(rejection.call(), rejection.answer());
         let proven_with = rejection.sent().get("dpop").and_then(nonce_of);
         if let Some(nonce) = nonce_in(rejection.answer()) {
-            self.nonces.insert(rejection.call().audience_host().to_owned(), Arc::clone(&nonce));
             // With the nonce that it had, the next proof is no better.
             if proven_with.as_deref() != Some(&*nonce) {
                 return true;

@@ -2,16 +2,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use crate::authentication::jwt::thumbprint;
 use crate::credentials::TokenError;
 use crate::credentials::oauth::assertion::random_id;
+use crate::digest::sha256;
+use crate::jose::thumbprint;
 
 /// A key that tokens are bound to: P-256, made here, and never leaving this process.
 ///
@@ -76,7 +76,7 @@ impl DpopKey {
             "iat": now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         });
         if let Some(token) = of.token {
-            claims["ath"] = URL_SAFE_NO_PAD.encode(digest(&SHA256, token.as_bytes())).into();
+            claims["ath"] = URL_SAFE_NO_PAD.encode(sha256(token.as_bytes())).into();
         }
         if let Some(nonce) = of.nonce {
             claims["nonce"] = nonce.into();

@@ -59,7 +59,7 @@ impl ClientCredentials {
 #[async_trait]
 impl TokenSource for ClientCredentials {
     async fn fetch(&self, _request: &TokenRequest) -> Result<FetchedToken, TokenError> {
-        let form = self.parameters.add_to(Form::new().with("grant_type", "client_credentials"));
+        let form = self.parameters.add_to(Form::new().with("grant_type", "client_credentials"))?;
         Ok(self.endpoint.ask(form, Accept::Bearer).await?.token)
     }
 

@@ -10,11 +10,11 @@ use serde_json::{Map, Value};
 use super::client_authentication::ClientAuthentication;
 use super::form::Form;
 use super::signer::SignError;
-use crate::authentication::jwt::json;
 use crate::clock::{Clock, SystemClock};
 use crate::credentials::dpop::{DpopKey, Proven, nonce_in};
 use crate::credentials::{FetchedToken, TokenError};
 use crate::fetch::{FetchError, FetchLimits, HttpClient, Url};
+use crate::jose::json;
 use crate::secret::Secret;
 
 /// An authorization server's token endpoint (RFC 6749 §3.2), and who asks there.

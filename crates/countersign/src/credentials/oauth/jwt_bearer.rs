@@ -61,6 +61,13 @@ impl JwtBearer {
         self
     }
 
+    /// Asks for a token for this resource (RFC 8707), an absolute URI.
+    #[must_use]
+    pub fn resource(mut self, resource: impl Into<String>) -> Self {
+        self.parameters.set("resource", resource.into());
+        self
+    }
+
     /// Asks for these scopes, separated by spaces.
     #[must_use]
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
@@ -79,7 +86,7 @@ impl TokenSource for JwtBearer {
         let form = Form::new()
             .with("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
             .with("assertion", assertion.expose());
-        Ok(self.endpoint.ask(self.parameters.add_to(form), Accept::Bearer).await?.token)
+        Ok(self.endpoint.ask(self.parameters.add_to(form)?, Accept::Bearer).await?.token)
     }
 
     fn name(&self) -> &'static str {

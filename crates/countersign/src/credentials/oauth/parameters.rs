@@ -1,4 +1,5 @@
 use super::form::Form;
+use crate::credentials::TokenError;
 
 /// What a grant asks for, beside the grant itself.
 #[derive(Clone, Debug, Default)]
@@ -16,10 +17,17 @@ impl Parameters {
         self.fields.iter().any(|(present, _)| *present == name)
     }
 
-    pub(super) fn add_to(&self, mut form: Form) -> Form {
+    /// The form with all of them.
+    ///
+    /// One that is empty would count as left out (RFC 6749 §3.2): what was to be for one audience
+    /// would be for any. Nothing is sent then.
+    pub(super) fn add_to(&self, mut form: Form) -> Result<Form, TokenError> {
         for (name, value) in &self.fields {
+            if value.trim().is_empty() {
+                return Err(TokenError::permanent(format!("the parameter `{name}` is empty")));
+            }
             form.push(name, value);
         }
-        form
+        Ok(form)
     }
 }

@@ -9,7 +9,7 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::signer::{SignError, Signer};
-use crate::authentication::jwt::Algorithm;
+use crate::jose::Algorithm;
 
 /// Signs with a private key in this process: RSA of 2,048 to 8,192 bits, P-256, P-384 or
 /// Ed25519.

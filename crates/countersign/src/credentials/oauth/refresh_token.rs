@@ -43,6 +43,13 @@ impl RefreshToken {
         self
     }
 
+    /// Asks for a token for this resource (RFC 8707), an absolute URI.
+    #[must_use]
+    pub fn resource(mut self, resource: impl Into<String>) -> Self {
+        self.parameters.set("resource", resource.into());
+        self
+    }
+
     async fn save(
         &self,
         store: &mut Box<dyn StoredToken>,
@@ -59,13 +66,13 @@ impl RefreshToken {
 #[async_trait]
 impl TokenSource for RefreshToken {
     async fn fetch(&self, _request: &TokenRequest) -> Result<FetchedToken, TokenError> {
+        let form = self.parameters.add_to(Form::new().with("grant_type", "refresh_token"))?;
         let mut unsaved = self.unsaved.lock().await;
         let mut store = self.store.open().await?;
         self.save(&mut store, &mut unsaved).await?;
         let current = store.token();
-        let form =
-            Form::new().with("grant_type", "refresh_token").with("refresh_token", current.expose());
-        let answer = self.endpoint.ask(self.parameters.add_to(form), Accept::Bearer).await?;
+        let form = form.with("refresh_token", current.expose());
+        let answer = self.endpoint.ask(form, Accept::Bearer).await?;
         if let Some(next) = answer.refresh_token.filter(|next| next.expose() != current.expose()) {
             *unsaved = Some(next);
             self.save(&mut store, &mut unsaved).await?;

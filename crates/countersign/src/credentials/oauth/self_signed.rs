@@ -84,11 +84,7 @@ impl SelfSignedJwt {
 #[async_trait]
 impl TokenSource for SelfSignedJwt {
     async fn fetch(&self, request: &TokenRequest) -> Result<FetchedToken, TokenError> {
-        let audience = self
-            .audience
-            .clone()
-            .or_else(|| request.audience())
-            .ok_or_else(|| TokenError::permanent("a self-signed token needs an audience"))?;
+        let audience = self.audience.clone().or_else(|| request.audience()).unwrap_or_default();
         let now = self.clock.now();
         let (token, end) =
             self.claims.sign(&*self.signer, &audience, now, self.lifetime, false).await?;
@@ -142,6 +138,9 @@ impl Claims {
         lifetime: Duration,
         once: bool,
     ) -> Result<(Secret<String>, SystemTime), TokenError> {
+        if audience.trim().is_empty() {
+            return Err(TokenError::permanent("a statement needs an audience"));
+        }
         let issued = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let end = issued.saturating_add(lifetime.as_secs());
         let mut claims = self.members.clone();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::authentication::jwt::Algorithm;
+use crate::jose::Algorithm;
 
 /// Signs what a client states, with a key that need not be in this process: a file, a key
 /// management service, a hardware module.

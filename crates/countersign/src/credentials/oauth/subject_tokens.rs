@@ -10,6 +10,7 @@ use crate::credentials::{
     CallCredentials, CallCredentialsError, CallDetails, CallMetadata, ChannelSecurityInfo,
     Rejection, TokenRequest, TokenScope, TokenSource, TokenTelemetry,
 };
+use crate::digest::sha256;
 use crate::secret::Secret;
 
 /// Calls on behalf of others: exchanges each subject's token once, and keeps what it got.
@@ -40,9 +41,8 @@ impl SubjectTokens {
     /// Credentials for one call, or more, on behalf of whose token this is.
     pub fn on_behalf_of(&self, subject: impl Into<Secret<String>>) -> OnBehalfOf {
         let subject = subject.into();
-        let digest =
-            aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, subject.expose().as_bytes());
-        let key = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = sha256(subject.expose().as_bytes());
+        let key = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         OnBehalfOf { cache: Arc::clone(&self.cache), subject, key }
     }
 
@@ -92,7 +92,9 @@ impl CallCredentials for OnBehalfOf {
         _security: &ChannelSecurityInfo,
         metadata: &mut CallMetadata,
     ) -> Result<(), CallCredentialsError> {
-        let held = self.cache.get(Some(&self.key(call)), || self.request(call)).await?;
+        let key = self.key(call);
+        let held = self.cache.get(Some(&key), || self.request(call)).await;
+        let held = held.map_err(|error| self.cache.failure(Some(&key), error))?;
         Ok(metadata.insert_authorization(held.value().clone())?)
     }
 
@@ -102,7 +104,9 @@ impl CallCredentials for OnBehalfOf {
         _security: &ChannelSecurityInfo,
         metadata: &mut CallMetadata,
     ) -> Result<bool, CallCredentialsError> {
-        match self.cache.now(Some(&self.key(call)), || self.request(call))? {
+        let key = self.key(call);
+        let now = self.cache.now(Some(&key), || self.request(call));
+        match now.map_err(|error| self.cache.failure(Some(&key), error))? {
             Some(value) => {
                 metadata.insert_authorization(value)?;
                 Ok(true)

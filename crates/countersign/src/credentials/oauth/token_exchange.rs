@@ -150,7 +150,7 @@ impl TokenExchange {
                 .ok_or_else(|| TokenError::permanent("the exchange needs a host"))?;
             form.push("audience", &audience);
         }
-        Ok(self.parameters.add_to(form))
+        self.parameters.add_to(form)
     }
 }
 

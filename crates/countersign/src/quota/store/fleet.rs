@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::bucket::Bucket;
 use super::shared::{DecidedBy, SharedQuota, Verdict, WhenDown};
-use crate::quota::admit::{Admission, Charge, Exceeded, Left, QuotaCall};
+use crate::quota::admission::Admission;
+use crate::quota::admit::Left;
 use crate::quota::builder::{Quota, QuotaError};
+use crate::quota::call::{Charge, QuotaCall};
+use crate::quota::exceeded::Exceeded;
 use crate::quota::meter::Allowance;
-use crate::quota::rule::Unit;
 
 /// What became of a call's limits.
 #[derive(Debug)]
@@ -51,7 +53,7 @@ impl Quota {
     /// Refuses limits that the store could not keep.
     pub(in crate::quota) fn kept_by_store(self) -> Result<Self, QuotaError> {
         let Some(store) = &self.store else { return Ok(self) };
-        for rule in self.rules.iter().filter(|rule| rule.unit == Unit::Calls) {
+        for rule in &self.calls {
             if let Err(error) = store.accepts(rule.limit()) {
                 let (limit, problem) = (rule.name.clone(), error.to_string());
                 return Err(QuotaError::Store { limit, problem });
@@ -94,7 +96,7 @@ impl Quota {
     }
 
     fn charged<'a>(&'a self, call: QuotaCall<'a>) -> Charges<'a> {
-        let charges: Vec<Charge<'a>> = self.charges(call).collect();
+        let charges = self.charges(call);
         let buckets = charges.iter().map(bucket).collect();
         Charges { charges, buckets }
     }

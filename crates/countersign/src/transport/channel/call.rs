@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::uri::{Parts, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -27,6 +27,9 @@ const GRPC_TIMEOUT: &str = "grpc-timeout";
 
 /// How often a call that never left is given another connection.
 const MAX_ATTEMPTS: usize = 3;
+
+/// Credentials are not asked again sooner, whatever they say.
+const LEAST_WAIT: Duration = Duration::from_millis(100);
 
 pub(super) async fn call(
     channel: Arc<Inner>,
@@ -80,7 +83,16 @@ impl Call {
             };
             let authority = authority.as_ref().unwrap_or(&self.channel.target.authority);
             self.left(CallPhase::Connecting)?;
-            let added = self.authenticate(channels, &connection, authority, &mut request).await?;
+            let asked = self.authenticate(channels, &connection, authority, &mut request).await;
+            let added = match asked {
+                Ok(added) => added,
+                Err(error) => {
+                    // A connection is not held up by who waits: another may be picked then.
+                    drop((connection, pool));
+                    self.wait_for_credentials(error).await?;
+                    continue;
+                }
+            };
             address(&mut request, authority, &connection);
             // What is left, now that connection and credentials took their part.
             if let Some(left) = self.left(CallPhase::Credentials)? {
@@ -93,6 +105,9 @@ impl Call {
                 Ok(response) => {
                     let (mut head, body) = response.into_parts();
                     sanitize(&mut head.headers);
+                    if let Some(added) = &added {
+                        added.credentials.answered(&added.details, &head.headers);
+                    }
                     let again = added.filter(|added| rejects(&head) && added.rejected(&head));
                     if let Some((head, kept)) = again.and_then(|_| spare.take()) {
                         let (body, next) = awaited(kept);
@@ -215,6 +230,24 @@ impl Call {
             headers.insert(name.clone(), value.clone());
         }
         Ok(Some(Added { credentials: Arc::clone(credentials), details, metadata }))
+    }
+
+    /// Waits until credentials that failed are worth asking again, if the call waits at all and
+    /// has the time; gives back any other failure.
+    async fn wait_for_credentials(&self, failed: CallError) -> Result<(), CallError> {
+        let delay = match &failed {
+            CallError::Credentials(error) if self.options.wait_for_ready => {
+                error.retry_after().filter(|_| error.is_transient())
+            }
+            _ => None,
+        };
+        let Some(delay) = delay else { return Err(failed) };
+        let again = Instant::now() + delay.clamp(LEAST_WAIT, CENTURY);
+        if self.deadline.is_some_and(|deadline| again >= deadline) {
+            return Err(failed);
+        }
+        sleep_until(again).await;
+        Ok(())
     }
 
     /// What is left of the deadline; with nothing left the call is not sent.

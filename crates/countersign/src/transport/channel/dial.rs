@@ -20,10 +20,11 @@ use super::options::Options;
 use super::target::{Address, Target};
 use crate::credentials::{AnyChannelCredentials, ChannelSecurity, ChannelSecurityInfo};
 use crate::identity::SecurityLevel;
+use crate::tcp::tune_tcp;
 use crate::tls::{
     ClientHandshake, HandshakeResult, LoadedClientTls, Resumption, TlsConfigError, TlsFailure,
 };
-use crate::transport::{instant_after, tune_tcp};
+use crate::transport::instant_after;
 
 /// Everything that dialling one target with one set of credentials needs.
 pub(super) struct Dialer {

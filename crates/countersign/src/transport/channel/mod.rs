@@ -48,6 +48,22 @@ use crate::tls::HandshakeCounters;
 /// `unix:path`, `ipv4:address:port` or `ipv6:[address]:port`; several addresses are separated
 /// by commas.
 ///
+/// Plaintext has to be asked for:
+///
+/// ```
+/// # use countersign::{ChannelCredentials, connect};
+/// let connecting = connect("http://localhost:50051", ChannelCredentials::insecure());
+/// # drop(connecting);
+/// ```
+///
+/// It is not what one gets without saying anything:
+///
+/// ```compile_fail,E0061
+/// # use countersign::{ChannelCredentials, connect};
+/// let connecting = connect("http://localhost:50051");
+/// # drop(connecting);
+/// ```
+///
 /// # Errors
 ///
 /// The exact reason, with stage, code and next step; see [`ConnectError`].

@@ -16,6 +16,11 @@ pub trait ClientRequestExt: Sized {
     fn call_credentials(self, credentials: impl CallCredentials) -> Self;
 
     /// Waits for a connection until the deadline, rather than fail when there is none.
+    ///
+    /// Waits as well for call credentials that are not to be had for the moment and say
+    /// [when to ask again](crate::credentials::CallCredentialsError::retry_after), as
+    /// [`CachedToken`](crate::credentials::CachedToken) does during its back-off. When that is
+    /// after the deadline, the call fails at once with what they failed with.
     #[must_use]
     fn wait_for_ready(self) -> Self;
 

@@ -48,6 +48,11 @@ impl AuthContext {
         Self { inner: Arc::new(Inner { permit, callers, may_end, generation, policy }) }
     }
 
+    /// What the answer's `dpop-nonce` says, if anything (RFC 9449 §8.2).
+    pub(super) fn next_nonce(&self) -> Option<&str> {
+        self.inner.callers.iter().find_map(Authenticated::next_nonce)
+    }
+
     /// Which of the policies decided.
     pub(super) fn generation(&self) -> u64 {
         self.inner.generation

@@ -18,7 +18,7 @@ use crate::authentication::Reason;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 /// Where a value for the next proof stands (RFC 9449 §8.1).
-const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+pub(super) const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// Names one decision, to the caller and in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -116,6 +116,10 @@ pub(super) fn asked<'a>(
         (Some(caller), _) => QuotaCall::by(caller),
         (None, _) => QuotaCall::from(call.peer.address()),
     };
+    let asked = match decision {
+        Decision::Pass(..) => asked,
+        Decision::Refused(_) | Decision::NotCanonical => asked.denied(),
+    };
     // It was parsed before, where the call is not one that the connection remembers.
     let path = quota.knows_methods().then(|| MethodPath::parse(call.uri.path()).ok());
     Some(path.flatten().map_or(asked, |path| asked.to(path)))

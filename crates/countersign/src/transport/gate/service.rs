@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -73,7 +73,7 @@ where
         let state = match decided {
             Some(Ok((Decision::Pass(context, carried), flow, id))) => {
                 let watch = Watch::start(&self.gate, call, &context, carried, id);
-                let pass = Pass { context, carried, watch, flow };
+                let pass = Pass { context, carried, watch, flow, nonce: None };
                 pass.enter(&self.gate, &mut self.inner, request)
             }
             Some(Ok((Decision::Refused(refusal), ..))) => {
@@ -127,6 +127,7 @@ struct Pass {
     carried: Carried,
     watch: Option<(Watch, Watch)>,
     flow: Option<Box<Flow>>,
+    nonce: Option<Box<HeaderValue>>,
 }
 
 impl Pass {
@@ -145,7 +146,8 @@ impl Pass {
         let of_request = self.flow.as_ref().and_then(|flow| flow.of_request());
         let mut request = request.map(|body| GateBody::request(body, from_caller, of_request));
         gate.admit(&mut request, self.context, self.carried);
-        State::Inner { future: inner.call(request), watch: to_caller, flow: self.flow }
+        let future = inner.call(request);
+        State::Inner { future, watch: to_caller, flow: self.flow, nonce: self.nonce }
     }
 }
 
@@ -184,7 +186,9 @@ where
     match gate.settled_by_store(call, decision).await {
         (Decision::Pass(context, carried), flow, id) => {
             let watch = Watch::start(&gate, call, &context, carried, id);
-            let pass = Pass { context, carried, watch, flow };
+            // A proof counts once, so it is never judged without a wait.
+            let nonce = context.next_nonce().and_then(|nonce| nonce.parse().ok()).map(Box::new);
+            let pass = Pass { context, carried, watch, flow, nonce };
             pass.enter(&gate, &mut inner, Request::from_parts(parts, body))
         }
         (Decision::Refused(refusal), ..) => State::refused(gate.refuse(call, &refusal)),
@@ -203,7 +207,13 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<F> {
-        Inner { #[pin] future: F, watch: Option<Watch>, flow: Option<Box<Flow>> },
+        Inner {
+            #[pin]
+            future: F,
+            watch: Option<Watch>,
+            flow: Option<Box<Flow>>,
+            nonce: Option<Box<HeaderValue>>,
+        },
         Deciding { future: Pin<Box<dyn Future<Output = State<F>> + Send>> },
         Refused { response: Option<Box<Response<()>>> },
     }
@@ -225,12 +235,15 @@ where
         loop {
             let mut this = self.as_mut().project();
             let next = match this.state.as_mut().project() {
-                StateProjection::Inner { future, watch, flow } => {
+                StateProjection::Inner { future, watch, flow, nonce } => {
                     if let Poll::Ready(outcome) = future.poll(cx) {
-                        let (watch, mut flow) = (watch.take(), flow.take());
+                        let (watch, mut flow, nonce) = (watch.take(), flow.take(), nonce.take());
                         return Poll::Ready(outcome.map(|mut response| {
                             if let Some(flow) = &mut flow {
                                 flow.announce(response.headers_mut());
+                            }
+                            if let Some(nonce) = nonce {
+                                response.headers_mut().insert(denial::DPOP_NONCE, *nonce);
                             }
                             response.map(|body| GateBody::response(body, watch, flow))
                         }));

@@ -19,8 +19,8 @@ use super::drain::Drain;
 use super::handshake::Door;
 use super::io::{ServerIo, Socket};
 use crate::credentials::ServerCredentials;
+use crate::tcp::tune_tcp;
 use crate::tls::HandshakeCounters;
-use crate::transport::tune_tcp;
 use crate::transport::warnings::Warnings;
 
 impl ServerCredentials {

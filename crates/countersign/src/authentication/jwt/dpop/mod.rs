@@ -13,16 +13,16 @@ pub use nonce::{DpopNonces, DpopNoncesError};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use self::flaw::Flaw;
-use self::nonce::NonceMint;
+use self::nonce::{NonceMint, NoncePeriod};
 use self::proof::ReadProof;
 use self::replay::{ProofId, ReplaySet};
 use crate::authentication::{AuthenticationError, CallTarget, Proof, Reason};
 use crate::clock::Clock;
+use crate::digest::sha256;
 use crate::identity::Authority;
 use crate::secret::constant_time_eq;
 
@@ -137,6 +137,8 @@ impl DpopVerifier {
     /// Checks the proof that came with a token. `jkt` is what the token, verified before, is
     /// bound to: only its key's holder reaches the signature and the memory.
     ///
+    /// Returns the nonce for the next proof, where the one in this proof is about to end.
+    ///
     /// # Errors
     ///
     /// `PROOF_REQUIRED` without one, `PROOF_NONCE` where all it lacks is a nonce, both with the
@@ -147,7 +149,7 @@ impl DpopVerifier {
         access_token: &str,
         jkt: &str,
         target: Option<CallTarget<'_>>,
-    ) -> Result<(), AuthenticationError> {
+    ) -> Result<Option<String>, AuthenticationError> {
         let now = self.clock.now();
         let text = match proof {
             Proof::One(text) => text,
@@ -174,7 +176,7 @@ impl DpopVerifier {
         jkt: &str,
         target: Option<CallTarget<'_>>,
         now: SystemTime,
-    ) -> Result<(), Flaw> {
+    ) -> Result<Option<String>, Flaw> {
         let proof = ReadProof::read(text)?;
         if !constant_time_eq(proof.thumbprint.as_bytes(), jkt.as_bytes()) {
             return Err(Flaw::OtherKey);
@@ -185,22 +187,24 @@ impl DpopVerifier {
         }
         target::check(&claims.uri, target, &self.authorities)?;
         let end = self.check_age(claims.issued_at, now)?;
-        let token_hash = digest::digest(&digest::SHA256, access_token.as_bytes());
-        let token_hash = URL_SAFE_NO_PAD.encode(token_hash);
+        let token_hash = URL_SAFE_NO_PAD.encode(sha256(access_token.as_bytes()));
         let said = claims.token_hash.as_deref().ok_or(Flaw::Claim("ath"))?;
         if !constant_time_eq(said.as_bytes(), token_hash.as_bytes()) {
             return Err(Flaw::OtherToken);
         }
+        let mut next = None;
         if let Some(nonces) = &self.nonces {
             let nonce = claims.nonce.as_deref().ok_or(Flaw::Nonce)?;
-            if !nonces.accepts(nonce, now) {
-                return Err(Flaw::Nonce);
-            }
+            next = match nonces.period_of(nonce, now).ok_or(Flaw::Nonce)? {
+                NoncePeriod::Current => None,
+                NoncePeriod::Last => Some(nonces.current(now)),
+            };
         }
         let id = ProofId::new(jkt, &claims.id);
         self.seen.would_admit(id, end, now)?;
         proof.verify_signature()?;
-        self.seen.admit(id, end, now)
+        self.seen.admit(id, end, now)?;
+        Ok(next)
     }
 
     /// The last moment at which the proof is young enough.

@@ -10,7 +10,9 @@ use crate::secret::{Secret, constant_time_eq};
 ///
 /// A nonce names a period of time and is made with a secret, so that nobody can make proofs for
 /// later. The server keeps none: it makes the one of the current period again, and accepts the
-/// one before as well. A caller without a good one is told one in `dpop-nonce` and calls again.
+/// one before as well. A caller without a good one is told one in `dpop-nonce` and calls again; a
+/// caller with the one before is told the current one in the answer to the same call (§8.2), so
+/// that whoever calls once in a period is never refused.
 #[derive(Clone, Debug)]
 pub struct DpopNonces {
     secret: Secret<Vec<u8>>,
@@ -68,6 +70,14 @@ impl DpopNonces {
     }
 }
 
+/// When a nonce was given out that is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoncePeriod {
+    Current,
+    /// With the period that goes on now, its time is over.
+    Last,
+}
+
 /// Makes nonces and knows them again.
 #[derive(Debug)]
 pub(super) struct NonceMint {
@@ -88,12 +98,14 @@ impl NonceMint {
         self.of(self.slot(now))
     }
 
-    pub(super) fn accepts(&self, nonce: &str, now: SystemTime) -> bool {
+    /// Which of the accepted nonces it is, if it is one.
+    pub(super) fn period_of(&self, nonce: &str, now: SystemTime) -> Option<NoncePeriod> {
         let slot = self.slot(now);
-        [Some(slot), slot.checked_sub(1)]
-            .into_iter()
-            .flatten()
-            .any(|slot| constant_time_eq(self.of(slot).as_bytes(), nonce.as_bytes()))
+        let is_of = |slot| constant_time_eq(self.of(slot).as_bytes(), nonce.as_bytes());
+        if is_of(slot) {
+            return Some(NoncePeriod::Current);
+        }
+        slot.checked_sub(1).is_some_and(is_of).then_some(NoncePeriod::Last)
     }
 
     fn slot(&self, now: SystemTime) -> u64 {
@@ -126,10 +138,15 @@ mod tests {
     fn a_nonce_is_good_in_its_period_and_the_next() {
         let mint = mint(1);
         let nonce = mint.current(after(150));
-        for (seconds, good) in
-            [(99, false), (100, true), (199, true), (200, true), (299, true), (300, false)]
-        {
-            assert_eq!(mint.accepts(&nonce, after(seconds)), good, "{seconds} s");
+        for (seconds, period) in [
+            (99, None),
+            (100, Some(NoncePeriod::Current)),
+            (199, Some(NoncePeriod::Current)),
+            (200, Some(NoncePeriod::Last)),
+            (299, Some(NoncePeriod::Last)),
+            (300, None),
+        ] {
+            assert_eq!(mint.period_of(&nonce, after(seconds)), period, "{seconds} s");
         }
         assert_eq!(nonce, mint.current(after(199)));
         assert_ne!(nonce, mint.current(after(200)));
@@ -137,16 +154,17 @@ mod tests {
 
     #[test]
     fn another_secret_makes_other_nonces() {
-        assert!(mint(1).accepts(&mint(1).current(NOON), NOON));
-        assert!(!mint(1).accepts(&mint(2).current(NOON), NOON));
+        let accepts = |mint: NonceMint, nonce: String| mint.period_of(&nonce, NOON).is_some();
+        assert!(accepts(mint(1), mint(1).current(NOON)));
+        assert!(!accepts(mint(1), mint(2).current(NOON)));
         let random = || NonceMint::new(&DpopNonces::random().expect("randomness"));
-        assert!(!random().accepts(&random().current(NOON), NOON));
+        assert!(!accepts(random(), random().current(NOON)));
     }
 
     #[test]
     fn what_is_no_nonce_is_not_accepted() {
         for nonce in ["", "AAAAAAAAAAAAAAAAAAAAAA", "é"] {
-            assert!(!mint(1).accepts(nonce, NOON), "{nonce:?}");
+            assert_eq!(mint(1).period_of(nonce, NOON), None, "{nonce:?}");
         }
     }
 

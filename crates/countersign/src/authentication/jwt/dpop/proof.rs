@@ -5,11 +5,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::flaw::Flaw;
-use crate::authentication::jwt::algorithm::Algorithm;
-use crate::authentication::jwt::json;
 use crate::authentication::jwt::keys::{Key, KeyUse};
-use crate::authentication::jwt::thumbprint::{NoThumbprint, thumbprint};
 use crate::identity::numeric_date;
+use crate::jose::{Algorithm, NoThumbprint, json, thumbprint};
 
 /// A proof that is read by the letter of RFC 9449 §4.2, its signature not looked at yet.
 pub(super) struct ReadProof<'a> {

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::super::json;
 use super::{KeySourceError, KeysError};
 use crate::fetch::Url;
+use crate::jose::json;
 
 /// Where an issuer's metadata may be, in the order in which it is asked for.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::super::KeySet;
 use super::discovery::MetadataUrls;
 use super::{KeySettings, KeysError};
+use crate::digest::sha256;
 use crate::fetch::Url;
 
 /// Where keys are read, and what was learned on the way.
@@ -180,10 +181,7 @@ fn key_set(
         let (origin, count) = (origin.to_owned(), keys.skipped().len());
         return Err(KeysError::NoUsableKey { origin, count });
     }
-    let mut digest = [0; 32];
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text);
-    digest.copy_from_slice(hash.as_ref());
-    Ok(Fetched { keys, digest, max_age })
+    Ok(Fetched { keys, digest: sha256(text), max_age })
 }
 
 /// The shortest `max-age` (RFC 9111 §5.2.2.1).

@@ -82,8 +82,8 @@ struct OutOfReach;
 
 #[crate::async_trait]
 impl Signer for OutOfReach {
-    fn algorithm(&self) -> crate::authentication::jwt::Algorithm {
-        crate::authentication::jwt::Algorithm::ES256
+    fn algorithm(&self) -> crate::jose::Algorithm {
+        crate::jose::Algorithm::ES256
     }
 
     fn key_id(&self) -> Option<&str> {

@@ -3,6 +3,7 @@ mod holder;
 use std::sync::Barrier;
 use std::time::UNIX_EPOCH;
 
+use aws_lc_rs::digest;
 use countersign_testkit::clock::ManualClock;
 use serde_json::json;
 
@@ -53,6 +54,11 @@ impl Server {
     }
 
     fn shown(&self, proof: Proof<'_>, jkt: &str) -> Result<(), AuthenticationError> {
+        self.told(proof, jkt).map(drop)
+    }
+
+    /// The nonce that comes with the answer, if the proof is good.
+    fn told(&self, proof: Proof<'_>, jkt: &str) -> Result<Option<String>, AuthenticationError> {
         let path = MethodPath::parse("/orders.v1.Orders/Get").expect("canonical");
         let target = CallTarget { authority: "api.example", path };
         self.verifier.verify(proof, TOKEN, jkt, Some(target))
@@ -472,22 +478,28 @@ fn a_caller_is_told_the_nonce_that_its_next_proof_needs() {
         if let Some(nonce) = nonce {
             new["nonce"] = json!(nonce);
         }
-        server.shown(Proof::One(&holder.proof(&new)), &jkt)
+        server.told(Proof::One(&holder.proof(&new)), &jkt)
     };
-    let told = |outcome: Result<(), AuthenticationError>| {
+    let told = |outcome: Result<Option<String>, AuthenticationError>| {
         let error = outcome.expect_err("it lacks a good nonce");
         (error.reason(), error.nonce().map(str::to_owned))
     };
     let (reason, nonce) = told(shown("1", None, NOW));
     assert_eq!(reason, Reason::ProofNonce);
     let nonce = nonce.expect("a nonce");
-    assert_eq!(told(server.shown(Proof::None, &jkt)), (Reason::ProofRequired, Some(nonce.clone())));
+    assert_eq!(told(server.told(Proof::None, &jkt)), (Reason::ProofRequired, Some(nonce.clone())));
     let (reason, again) = told(shown("1", Some("made up"), NOW));
     assert_eq!((reason, again.as_ref()), (Reason::ProofNonce, Some(&nonce)));
     // A proof that is refused for its nonce was not seen: the same `jti` may come again.
-    shown("1", Some(&nonce), NOW).expect("the nonce works");
+    let next = shown("1", Some(&nonce), NOW).expect("the nonce works");
+    assert_eq!(next, None, "it is the current one");
     server.clock.set(at(NOW + 100));
-    shown("2", Some(&nonce), NOW + 100).expect("the nonce of the period before works");
+    let next = shown("2", Some(&nonce), NOW + 100).expect("that of the period before works");
+    let next = next.expect("it is about to end (§8.2)");
+    assert_ne!(next, nonce);
+    assert_eq!(shown("2b", Some(&next), NOW + 100).expect("the one to come works"), None);
+    let again = shown("2b", Some(&nonce), NOW + 100).expect_err("a proof that was seen");
+    assert_eq!((again.reason(), again.nonce()), (Reason::ProofInvalid, None));
     server.clock.set(at(NOW + 200));
     let (reason, newer) = told(shown("3", Some(&nonce), NOW + 200));
     assert_eq!(reason, Reason::ProofNonce);

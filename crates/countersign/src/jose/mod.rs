@@ -1,0 +1,10 @@
+//! What both ends of a token share: strict JSON, the algorithms, the name of a key.
+
+mod algorithm;
+pub(crate) mod json;
+mod thumbprint;
+
+pub use algorithm::Algorithm;
+pub use thumbprint::{NoThumbprint, thumbprint};
+
+pub(crate) use algorithm::KeyKind;
