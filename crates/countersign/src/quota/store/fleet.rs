@@ -53,7 +53,7 @@ impl Quota {
     /// Refuses limits that the store could not keep.
     pub(in crate::quota) fn kept_by_store(self) -> Result<Self, QuotaError> {
         let Some(store) = &self.store else { return Ok(self) };
-        for rule in self.calls.iter() {
+        for rule in &self.calls {
             if let Err(error) = store.accepts(rule.limit()) {
                 let (limit, problem) = (rule.name.clone(), error.to_string());
                 return Err(QuotaError::Store { limit, problem });
