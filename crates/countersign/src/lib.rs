@@ -5,7 +5,9 @@
 //! * A client connects with [`ChannelCredentials`], and its calls carry [`CallCredentials`]:
 //!   [`connect`], [`Channel`], [`ClientRequestExt`].
 //! * A server listens with [`ServerCredentials`] and stands a [`Gate`] before its services:
-//!   [`Incoming`], [`Authenticator`], [`Rules`], [`ServerRequestExt`].
+//!   [`Incoming`], [`Authenticator`], [`Rules`], [`ServerRequestExt`]. The gate may ask a
+//!   [policy](authorization::Policy), count by a [quota](quota::Quota), and leave a
+//!   [record](audit) of each decision.
 //! * What fails says why: [`ConnectError`], [`CallError`], and on the server one log line and
 //!   one counter ([`tls::HandshakeCounters`]).
 //!
@@ -59,7 +61,7 @@
 //! * `exec`: `credentials::ExecPlugin`, a token source that runs a program.
 //! * `sqlite`, `postgres`: [API keys](authentication::api_keys) in a database.
 //! * `opentelemetry`: [audit] events as OpenTelemetry log records.
-//! * `toml`: policies in TOML.
+//! * `toml`, `yaml`: policies in TOML and YAML; `cel`: policies with CEL conditions.
 //! * `valkey`, `envoy-ratelimit`: [quotas that several gates share](quota::store).
 
 pub mod audit;
