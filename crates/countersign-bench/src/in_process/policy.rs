@@ -59,7 +59,7 @@ impl fmt::Display for Much {
 const QUESTIONS: usize = 8;
 
 /// A decision that lets the call pass. All rules but one cannot match it; which one does is
-/// another for each of [`QUESTIONS`] calls, spread over the policy.
+/// another for each of eight calls, spread over the policy.
 ///
 /// # Panics
 ///
