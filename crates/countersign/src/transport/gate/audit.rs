@@ -50,13 +50,8 @@ impl Inner {
         call: Call<'_>,
         mut decision: Decision,
     ) -> (Decision, Option<DecisionId>) {
-        let policy = match &decision {
-            Decision::Pass(context, _) => context.policy().cloned(),
-            Decision::Refused(refusal) => refusal.policy.clone(),
-            Decision::NotCanonical => None,
-        };
         // Where no rule was asked, the policy that would have been.
-        let policy = policy.or_else(|| self.authorizer.current());
+        let policy = decision.policy().cloned().or_else(|| self.authorizer.current());
         let passes = matches!(decision, Decision::Pass(..));
         let wanted = wanted(audit, passes, policy.as_ref());
         if wanted.is_nobody() {

@@ -129,7 +129,9 @@ pub(super) fn asked<'a>(
 pub(super) fn refused_instead(decision: &Decision, refusal: Refusal) -> Decision {
     let (caller, rule) = whose(decision).unwrap_or_default();
     let (caller, rule) = (caller.cloned(), rule.map(Into::into));
-    Decision::Refused(Box::new(Refusal { caller, rule, ..refusal }))
+    // Another one may be in force by now, and has no such rule.
+    let policy = decision.policy().cloned();
+    Decision::Refused(Box::new(Refusal { caller, rule, policy, ..refusal }))
 }
 
 pub(super) fn too_many(exceeded: Exceeded) -> Refusal {
