@@ -82,10 +82,12 @@ impl Inner {
         Some(Box::new(Refusal { detail, ..too_many(exceeded) }))
     }
 
-    /// Counts a bad credential. Where nobody could tell, nobody is to blame.
+    /// Counts a bad credential. Where nobody could tell, nobody is to blame; and a proof that
+    /// lacks a nonce is how its holder asks for one (RFC 9449 §9).
     pub(super) fn failed(&self, call: Call<'_>, error: &AuthenticationError) {
-        let told = !matches!(error.reason(), Reason::VerifierUnavailable | Reason::RateLimited);
-        if let (true, Some(quota)) = (told, &self.quota) {
+        use Reason::{ProofNonce, RateLimited, VerifierUnavailable};
+        let is_bad = !matches!(error.reason(), VerifierUnavailable | RateLimited | ProofNonce);
+        if let (true, Some(quota)) = (is_bad, &self.quota) {
             quota.failed(call.peer.address());
         }
     }
