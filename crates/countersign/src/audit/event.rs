@@ -55,7 +55,8 @@ pub struct AuditEvent {
     pub(crate) method: Text,
     pub(crate) peer: PeerIdentity,
     pub(crate) principal: Option<Principal>,
-    /// Whether we know who it is, by whatever: such events find room before others.
+    /// Whether we know who it is, by whatever, and no limit refuses it: such events find room
+    /// before others.
     pub(crate) is_known: bool,
     pub(crate) rule: Option<Arc<str>>,
     pub(crate) policy: Option<Policy>,

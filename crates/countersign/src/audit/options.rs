@@ -56,8 +56,9 @@ impl SinkOptions {
     /// How many events may wait, those included that are being written. Default: 8,192; at least
     /// 2.
     ///
-    /// Events of callers of whom nobody knows who they are take half of it at most, so that no
-    /// flood of strangers keeps known callers off the record.
+    /// Events of callers of whom nobody knows who they are, and of calls that a limit refuses,
+    /// take half of it at most, so that no flood of strangers and no caller beyond its limits
+    /// keeps others off the record.
     pub fn capacity(mut self, events: usize) -> Self {
         self.capacity = events.max(2);
         self

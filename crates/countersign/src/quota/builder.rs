@@ -287,7 +287,8 @@ impl Quota {
     /// Whoever shares an address shares its failures: leave it off behind a proxy. An IPv6 /64
     /// is one address, and so is a user over a Unix socket. Callers whose connection has proven
     /// them already, calls without credentials and public methods are not held up. What is being
-    /// looked at at the same moment is not counted yet.
+    /// looked at at the same moment is not counted yet, and what is given up before it was looked
+    /// at never is. A good token's proof that lacks a nonce is not bad.
     ///
     /// # Errors
     ///

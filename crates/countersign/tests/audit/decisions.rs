@@ -209,7 +209,7 @@ async fn a_call_over_quota_is_on_record_once_and_with_its_caller() {
 
 /// Answers with a stream that never says anything.
 #[derive(Clone)]
-struct Endless;
+pub(crate) struct Endless;
 
 impl Service<Request<GateBody<Body>>> for Endless {
     type Response = Response<Body>;

@@ -7,6 +7,7 @@ use countersign::audit::{
     Audit, AuditCondition, AuditError, AuditWriter, SinkOptions, SinkReport, WhenFull,
 };
 use countersign::authentication::Anonymous;
+use countersign::quota::{Limit, Quota};
 use countersign_testkit::greeter::SAY_HELLO;
 use countersign_testkit::wait::until;
 use tonic_types::StatusExt;
@@ -172,6 +173,32 @@ async fn strangers_fill_half_of_a_queue_and_known_callers_the_rest() {
     hangs.let_go();
     writer.close(SOON).await.expect("written");
     assert_eq!(hangs.events().len(), 8);
+}
+
+#[tokio::test]
+async fn who_calls_too_often_keeps_nobody_else_off_the_record() {
+    let hangs = Sink::hanging();
+    let (audit, writer) = audit(&[("hangs", &hangs, WhenFull::RefuseCall)], 8);
+    let quota = Quota::new().per_caller(Limit::per_day(1).expect("a limit")).expect("a quota");
+    let (server, reached) = behind(builder().quota(quota).audit(&audit)).await;
+    let mut client = RawClient::connect(&server).await;
+    for at in 0..20 {
+        let expected = match at {
+            0 => "Ok",
+            1..4 => "ResourceExhausted RATE_LIMITED",
+            _ => UNRECORDED,
+        };
+        assert_eq!(told(&client.call(SAY_HELLO, &[ALICE]).await), expected, "{at}");
+    }
+    for name in ["bob", "carol", "dave", "erin"] {
+        let token = format!("Bearer {name}-token");
+        assert_eq!(told(&client.call(SAY_HELLO, &[("authorization", &token)]).await), "Ok");
+    }
+    let last = ("authorization", "Bearer frank-token");
+    assert_eq!(told(&client.call(SAY_HELLO, &[last]).await), UNRECORDED);
+    assert_eq!(reached.count(), 5);
+    hangs.let_go();
+    writer.close(SOON).await.expect("written");
 }
 
 // --- failures ------------------------------------------------------------------------------------

@@ -1,18 +1,25 @@
 //! What a policy says of the record.
 
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
-use countersign::GateError;
 use countersign::audit::{
     Audit, AuditCondition, AuditWriter, STDOUT_LOGGER, SinkOptions, WhenFull,
 };
 use countersign::authorization::{Policy, PolicyError, PolicyFile, PolicyOptions};
+use countersign::quota::store::{Bucket, QuotaStore, QuotaStoreError, SharedQuota, WhenDown};
+use countersign::quota::{Allowance, Limit, Quota};
+use countersign::{Gate, GateError, ServerCredentials, async_trait};
+use countersign_testkit::clock::ManualClock;
 use countersign_testkit::greeter::SAY_HELLO;
+use http_body_util::BodyExt;
 use serde_json::json;
 use tempfile::TempDir;
+use tower_layer::Layer;
 
-use super::kit::{ALICE, OPEN, RESET, SOON, Sink, behind, builder, told};
-use super::support::RawClient;
+use super::decisions::Endless;
+use super::kit::{ALICE, OPEN, RESET, SOON, Sink, Tokens, behind, builder, told};
+use super::support::{RawClient, empty_message, grpc_request, serve};
 
 /// A policy that allows the known all but one method, with these options.
 fn policy(name: &str, options: Option<serde_json::Value>) -> String {
@@ -128,6 +135,80 @@ async fn who_is_refused_before_a_rule_is_asked_is_on_the_record_of_that_policy()
     assert_eq!(three.got(&mut [0; 3]).await, ["---", "", "---"]);
     assert_eq!(three.sinks[0].all("policy"), ["strict"; 3]);
     assert_eq!(three.sinks[0].all("rule"), [""; 3]);
+}
+
+/// Has nothing left for anybody; and while it is asked, somebody puts a new policy in place.
+#[derive(Debug)]
+struct Meanwhile {
+    file: PolicyFile,
+    path: PathBuf,
+}
+
+#[async_trait]
+impl QuotaStore for Meanwhile {
+    async fn take(&self, buckets: &[Bucket<'_>]) -> Result<Vec<Allowance>, QuotaStoreError> {
+        std::fs::write(&self.path, policy("second", None)).expect("written");
+        self.file.reload().expect("a policy");
+        let none = Allowance { allowed: false, remaining: 0, retry_after_ns: Some(1) };
+        Ok(vec![none; buckets.len()])
+    }
+}
+
+#[tokio::test]
+async fn a_call_over_quota_is_on_the_record_of_the_policy_whose_rule_it_met() {
+    let (_folder, path) = in_file(&policy("first", None));
+    let file = PolicyFile::open_with(&path, known()).expect("a policy");
+    let three = Three::new();
+    let gate = builder().authorize(&file).audit(&three.audit);
+    let store = SharedQuota::new(Meanwhile { file, path }, WhenDown::Refuse);
+    let quota = Quota::new().per_caller(Limit::per_day(1).expect("a limit"));
+    let quota = quota.and_then(|quota| quota.shared(store)).expect("a quota");
+    let (server, _) = behind(gate.quota(quota)).await;
+    let mut client = RawClient::connect(&server).await;
+    let answer = client.call(SAY_HELLO, &[ALICE]).await;
+    assert_eq!(told(&answer), "ResourceExhausted RATE_LIMITED");
+    three.got(&mut [0; 3]).await;
+    assert_eq!(three.sinks[2].all("rule"), ["known"]);
+    assert_eq!(three.sinks[2].all("policy"), ["first"]);
+}
+
+#[tokio::test]
+async fn a_call_that_is_ended_names_a_rule_of_the_policy_that_it_names() {
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_951_207);
+    let renamed = policy("second", None).replace("\"known\"", "\"friends\"");
+    let nobody =
+        r#"{"name": "second", "allow_rules": [{"name": "none", "source": {"principals": ["x"]}}]}"#;
+    for (second, reason, told_rule, told_policy) in [
+        (renamed.as_str(), "TOKEN_EXPIRED", "known", "first"),
+        (nobody, "POLICY_DENIED", "", "second"),
+    ] {
+        let (_folder, path) = in_file(&policy("first", None));
+        let file = PolicyFile::open_with(&path, known()).expect("a policy");
+        let clock = ManualClock::new(start);
+        let three = Three::new();
+        let until = Some(start + Duration::from_secs(60));
+        let gate = Gate::builder()
+            .authenticate(Tokens { until, ..Tokens::default() })
+            .authorize(&file)
+            .clock(clock.clone())
+            .recheck_streams_every(Duration::from_millis(100))
+            .audit(&three.audit);
+        let incoming = ServerCredentials::insecure().bind("127.0.0.1:0").await.expect("bound");
+        let server = serve(incoming, gate.build().expect("a gate").layer(Endless));
+        let mut client = RawClient::connect(&server).await;
+        let request = grpc_request(SAY_HELLO).header(ALICE.0, ALICE.1);
+        let request = request.body(empty_message()).expect("a request");
+        let mut body = client.begin(request).await.into_body();
+        std::fs::write(&path, second).expect("written");
+        file.reload().expect("a policy");
+        clock.advance(Duration::from_secs(60));
+        body.frame().await.expect("a frame").expect("no error");
+        three.got(&mut [0; 3]).await;
+        assert_eq!(three.sinks[2].all("outcome"), ["allowed", "ended"]);
+        assert_eq!(three.sinks[2].all("reason")[1], reason);
+        assert_eq!(three.sinks[2].all("rule"), ["known", told_rule], "{reason}");
+        assert_eq!(three.sinks[2].all("policy"), ["first", told_policy], "{reason}");
+    }
 }
 
 #[test]

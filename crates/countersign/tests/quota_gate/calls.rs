@@ -107,3 +107,19 @@ async fn gates_with_one_quota_share_it_and_without_one_nothing_is_limited() {
         assert_eq!(told(&client.call(SAY_HELLO, &[ALICE]).await), expected);
     }
 }
+
+#[tokio::test]
+async fn who_calls_too_often_keeps_no_refusal_of_others_out_of_the_log() {
+    let logs = collect_logs();
+    let quota = Quota::new().per_caller(an_hour(1)).expect("a quota");
+    let (server, _) = behind(builder().quota(quota)).await;
+    let mut client = RawClient::connect(&server).await;
+    assert_eq!(told(&client.call(SAY_HELLO, &[ALICE]).await), PASSES);
+    for _ in 0..300 {
+        assert_eq!(told(&client.call(SAY_HELLO, &[ALICE]).await), LIMITED);
+    }
+    let status = client.call(RESET, &[BOB]).await.grpc();
+    let decision = decision_of(&status).expect("an ID");
+    let [line] = &logs.lines_with(&decision)[..] else { panic!("{}", logs.text()) };
+    assert!(line.contains("INFO") && line.contains("POLICY_DENIED"), "{line}");
+}

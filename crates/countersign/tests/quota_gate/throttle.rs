@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use countersign::authentication::{Evidence, EvidenceKinds, Outcome};
+use countersign::authentication::{AuthenticationError, Evidence, EvidenceKinds, Outcome, Reason};
 use countersign::quota::Quota;
 use countersign::{Authenticator, Gate, Rules, StaticTokens, async_trait};
 use countersign_testkit::greeter::SAY_HELLO;
@@ -85,4 +85,42 @@ async fn without_the_throttle_every_credential_is_looked_at() {
         assert_eq!(told(&client.call(SAY_HELLO, &[BAD]).await), INVALID);
     }
     assert_eq!(looks.load(Ordering::SeqCst), 10);
+}
+
+/// Refuses every credential for one reason.
+#[derive(Debug)]
+struct Refusing(Reason);
+
+#[async_trait]
+impl Authenticator for Refusing {
+    fn name(&self) -> &str {
+        "refusing"
+    }
+
+    fn reads(&self) -> EvidenceKinds {
+        tokens().reads()
+    }
+
+    async fn authenticate(&self, _: &Evidence<'_>) -> Outcome {
+        Err(AuthenticationError::new(self.0, "as it was told to"))
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_a_nonce_by_a_proof_without_one_has_not_failed() {
+    for (reason, expected) in [
+        (Reason::ProofNonce, "Unauthenticated PROOF_NONCE"),
+        (Reason::VerifierUnavailable, "Unavailable VERIFIER_UNAVAILABLE"),
+        (Reason::ProofInvalid, LIMITED),
+    ] {
+        let rules = Rules::new().authenticated(SAY_HELLO);
+        let quota = Quota::new().failures_per_address(an_hour(1)).expect("a quota");
+        let gate = Gate::builder().authenticate(Refusing(reason)).authorize(rules).quota(quota);
+        let (server, _) = behind(gate).await;
+        let mut client = RawClient::connect(&server).await;
+        client.call(SAY_HELLO, &[ALICE]).await;
+        for _ in 0..3 {
+            assert_eq!(told(&client.call(SAY_HELLO, &[ALICE]).await), expected);
+        }
+    }
 }

@@ -71,12 +71,15 @@ impl Quota {
     /// What the store says of a call where nothing has to be waited for; `None`: it has to be
     /// asked, or there is none.
     pub(crate) fn store_says_now<'a>(&'a self, call: QuotaCall<'a>) -> Option<StoreSays<'a>> {
+        let store = self.store.as_ref()?;
+        // First, since this gate's own share is taken from where the store is left alone.
+        let admission = match self.admit_but_for_calls(call) {
+            Ok(admission) => admission,
+            Err(exceeded) => return Some(StoreSays::Exceeded(exceeded)),
+        };
         let charges = self.charged(call);
-        let verdict = self.store.as_ref()?.take_now(&charges.buckets)?;
-        Some(match self.admit_but_for_calls(call) {
-            Ok(admission) => self.concluded(admission, charges, &verdict),
-            Err(exceeded) => StoreSays::Exceeded(exceeded),
-        })
+        let verdict = store.take_now(&charges.buckets)?;
+        Some(self.concluded(admission, charges, &verdict))
     }
 
     /// Asks the store about a call. The call has its place among those under way meanwhile.

@@ -27,8 +27,8 @@ use crate::quota::store::{Bucket, QuotaStore, QuotaStoreError, QuotaStoreErrorKi
 /// `envoy-ratelimit`.
 ///
 /// Each bucket is a descriptor, with the bucket's entries in their order: `caller`, `method`,
-/// `tenant`, `address`. A bucket without entries is `generic_key=all`. A value of more than 160
-/// bytes becomes `sha256=` and its hash. The cost is `hits_addend`; where buckets have different
+/// `tenant`, `address`. A bucket without entries is `generic_key=all`. A value that is empty, has
+/// more than 160 bytes or begins with `sha256=` becomes `sha256=` and its hash. The cost is `hits_addend`; where buckets have different
 /// ones, that of each descriptor, which services know since 2025.
 ///
 /// How much is allowed says the service, by its own configuration. The limits that are given here
@@ -103,8 +103,10 @@ fn entries(bucket: &Bucket<'_>) -> Vec<Entry> {
     bucket.entries().map(|(key, value)| entry(key, shortened(value))).collect()
 }
 
+/// The service's contract has no empty values. Nobody may choose what stands for another's value.
 fn shortened(value: &str) -> Cow<'_, str> {
-    if value.len() <= EnvoyRateLimit::MAX_VALUE_BYTES {
+    let fits = (1..=EnvoyRateLimit::MAX_VALUE_BYTES).contains(&value.len());
+    if fits && !value.starts_with("sha256=") {
         return value.into();
     }
     let hash = digest(&SHA256, value.as_bytes());
@@ -233,6 +235,20 @@ mod tests {
         assert!(first.entries[0].value.starts_with("sha256="));
         assert!(first.entries[0].value.len() < 60);
         assert_eq!((&*second.entries[0].key, &*second.entries[0].value), ("generic_key", "all"));
+    }
+
+    #[test]
+    fn every_value_is_one_that_the_service_takes_and_nobody_elses() {
+        let long: &'static str = "x".repeat(1_000).leak();
+        let [long, empty] = [long, ""].map(|name| entries(&bucket(name))[0].value.clone());
+        // The service's contract asks for one byte at least.
+        assert!(!empty.is_empty());
+        for hashed in [long, empty] {
+            assert!(hashed.starts_with("sha256="), "{hashed}");
+            let pretended = &entries(&bucket(hashed.clone().leak()))[0].value;
+            assert_ne!(*pretended, hashed, "a name that is another one's hash");
+        }
+        assert_eq!(entries(&bucket("alice"))[0].value, "alice");
     }
 
     #[test]

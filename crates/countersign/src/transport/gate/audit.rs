@@ -50,13 +50,8 @@ impl Inner {
         call: Call<'_>,
         mut decision: Decision,
     ) -> (Decision, Option<DecisionId>) {
-        let policy = match &decision {
-            Decision::Pass(context, _) => context.policy().cloned(),
-            Decision::Refused(refusal) => refusal.policy.clone(),
-            Decision::NotCanonical => None,
-        };
         // Where no rule was asked, the policy that would have been.
-        let policy = policy.or_else(|| self.authorizer.current());
+        let policy = decision.policy().cloned().or_else(|| self.authorizer.current());
         let passes = matches!(decision, Decision::Pass(..));
         let wanted = wanted(audit, passes, policy.as_ref());
         if wanted.is_nobody() {
@@ -67,11 +62,12 @@ impl Inner {
             refusal.decision = Some(id);
         }
         let event = self.event(call, &decision, id, policy.clone());
+        let is_known = event.is_known;
         if audit.record(wanted, event).is_ok() {
             return (decision, passes.then_some(id));
         }
         let refused = Decision::Refused(Box::new(unrecorded(decision, id)));
-        let event = self.event(call, &refused, id, policy);
+        let event = AuditEvent { is_known, ..self.event(call, &refused, id, policy) };
         let wanted = self::wanted(audit, false, event.policy_itself());
         audit.note(wanted, event);
         (refused, None)
@@ -98,6 +94,8 @@ impl Inner {
                 (None, None, Some(RefusalFacts { reason: None, detail, status }))
             }
         };
+        let reason = refusal.as_ref().and_then(|refusal| refusal.reason);
+        let is_known = principal.is_some() || call.peer.certificate().is_some();
         AuditEvent {
             id: id.bytes(),
             time: self.clock.now(),
@@ -108,7 +106,8 @@ impl Inner {
             method: Text::new(call.uri.path()),
             peer: call.peer.clone(),
             principal: principal.cloned(),
-            is_known: principal.is_some() || call.peer.certificate().is_some(),
+            // Refusals of who calls too often are as many as it likes.
+            is_known: is_known && reason != Some(Reason::RateLimited),
             rule: rule.cloned(),
             policy,
             refusal,

@@ -60,6 +60,17 @@ pub(super) enum Decision {
     NotCanonical,
 }
 
+impl Decision {
+    /// The policy that was asked, where there is an audit and a rule was looked for.
+    pub(super) fn policy(&self) -> Option<&Policy> {
+        match self {
+            Self::Pass(context, _) => context.policy(),
+            Self::Refused(refusal) => refusal.policy.as_ref(),
+            Self::NotCanonical => None,
+        }
+    }
+}
+
 /// Whom a call proved. By value where a rule can take them as they are.
 type Callers = Arc<[Authenticated]>;
 

@@ -85,7 +85,11 @@ impl Template {
     }
 }
 
+/// The longest that `google.protobuf.Duration` can say: 10,000 years. Stores may say more.
+const LONGEST_DELAY: Duration = Duration::from_secs(315_576_000_000);
+
 fn retry_info(delay: Duration) -> Vec<u8> {
+    let delay = delay.min(LONGEST_DELAY);
     let mut duration = Vec::new();
     for (number, value) in [(1, delay.as_secs()), (2, u64::from(delay.subsec_nanos()))] {
         if value > 0 {
@@ -163,5 +167,17 @@ mod tests {
                 assert_eq!(told, retry, "{length}");
             }
         }
+    }
+
+    #[test]
+    fn a_delay_is_one_that_protobuf_can_say() {
+        let template = Template::new(8, "no", "RATE_LIMITED");
+        let mut headers = HeaderMap::new();
+        headers.insert("grpc-status", HeaderValue::from_static("8"));
+        let value = template.fill(b"0123456789abcdef", Some(Duration::MAX), None);
+        headers.insert("grpc-status-details-bin", value);
+        let status = Status::from_header_map(&headers).expect("a status");
+        let told = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        assert_eq!(told, Some(Duration::from_secs(315_576_000_000)));
     }
 }

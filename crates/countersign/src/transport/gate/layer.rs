@@ -164,10 +164,10 @@ impl Inner {
 
     fn tell(&self, call: Call<'_>, refusal: &Refusal, decision: DecisionId) {
         // They may come as often as they like; their refusals are told as often as we like. No
-        // stranger takes anything from what is told of the known.
+        // stranger takes anything from what is told of the known, nor does who comes too often.
         let told = match refusal.caller {
-            Some(_) => self.warnings_of_the_known.allow(),
-            None => self.warnings.allow(),
+            Some(_) if refusal.reason != Reason::RateLimited => self.warnings_of_the_known.allow(),
+            Some(_) | None => self.warnings.allow(),
         };
         macro_rules! tell {
             ($level:ident) => {

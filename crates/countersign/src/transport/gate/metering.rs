@@ -82,10 +82,12 @@ impl Inner {
         Some(Box::new(Refusal { detail, ..too_many(exceeded) }))
     }
 
-    /// Counts a bad credential. Where nobody could tell, nobody is to blame.
+    /// Counts a bad credential. Where nobody could tell, nobody is to blame; and a proof that
+    /// lacks a nonce is how its holder asks for one (RFC 9449 §9).
     pub(super) fn failed(&self, call: Call<'_>, error: &AuthenticationError) {
-        let told = !matches!(error.reason(), Reason::VerifierUnavailable | Reason::RateLimited);
-        if let (true, Some(quota)) = (told, &self.quota) {
+        use Reason::{ProofNonce, RateLimited, VerifierUnavailable};
+        let is_bad = !matches!(error.reason(), VerifierUnavailable | RateLimited | ProofNonce);
+        if let (true, Some(quota)) = (is_bad, &self.quota) {
             quota.failed(call.peer.address());
         }
     }
@@ -129,7 +131,9 @@ pub(super) fn asked<'a>(
 pub(super) fn refused_instead(decision: &Decision, refusal: Refusal) -> Decision {
     let (caller, rule) = whose(decision).unwrap_or_default();
     let (caller, rule) = (caller.cloned(), rule.map(Into::into));
-    Decision::Refused(Box::new(Refusal { caller, rule, ..refusal }))
+    // Another one may be in force by now, and has no such rule.
+    let policy = decision.policy().cloned();
+    Decision::Refused(Box::new(Refusal { caller, rule, policy, ..refusal }))
 }
 
 pub(super) fn too_many(exceeded: Exceeded) -> Refusal {

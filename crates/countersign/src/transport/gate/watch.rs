@@ -322,8 +322,12 @@ impl Watched {
 
     /// Ends the call for both halves, and tells the operator once.
     fn end(&self, state: &mut State, mut refusal: Box<Refusal>) -> Arc<Over> {
-        // The one that ends it, or else the one that let it pass.
-        refusal.rule.get_or_insert_with(|| self.context.rule().into());
+        // The one that ends it, or else the one that let it pass; and never a rule of the one
+        // policy with the name of the other.
+        if refusal.policy.is_none() {
+            refusal.rule.get_or_insert_with(|| self.context.rule().into());
+            refusal.policy = self.context.policy().cloned();
+        }
         refusal.caller = self.context.caller().map(|caller| caller.principal().clone());
         let decision = self.gate.decisions.next();
         self.gate.tell_ended(&self.uri, &self.peer, &refusal, decision);

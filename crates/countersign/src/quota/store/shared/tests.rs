@@ -3,8 +3,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
+use super::super::StoreSays;
 use super::*;
-use crate::quota::Meter;
+use crate::identity::Principal;
+use crate::quota::{Meter, Quota, QuotaCall};
 
 /// A store that does what it is told to.
 #[derive(Debug)]
@@ -218,4 +220,27 @@ fn a_deadline_has_an_end() {
     let quota = SharedQuota::new(Scripted::new(Mood::Well), WhenDown::Allow);
     assert_eq!(quota.clone().deadline(Duration::MAX).deadline, SharedQuota::MAX_DEADLINE);
     assert_eq!(quota.deadline, SharedQuota::DEADLINE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_has_no_place_takes_nothing_from_this_gates_share() {
+    let quota = Quota::new().concurrent_streams_per_caller(1).expect("a quota");
+    let quota = quota.per_caller(limit().with_burst(3)).expect("a quota");
+    let shared = SharedQuota::new(Scripted::new(Mood::Failing), share(1));
+    let quota = quota.shared(shared).expect("a quota");
+    let alice = Principal::new("alice", "tokens");
+    let call = QuotaCall::by(&alice);
+    let held = quota.store_says(call).await;
+    assert!(matches!(held, StoreSays::Passes(..)), "{held:?}");
+    for _ in 0..5 {
+        let says = quota.store_says_now(call);
+        assert!(matches!(&says, Some(StoreSays::Exceeded(it)) if it.limit() == "streams"));
+    }
+    drop(held);
+    for _ in 0..2 {
+        let says = quota.store_says_now(call);
+        assert!(matches!(says, Some(StoreSays::Passes(..))), "{says:?}");
+    }
+    let says = quota.store_says_now(call);
+    assert!(matches!(&says, Some(StoreSays::Exceeded(it)) if it.limit() == "caller"), "{says:?}");
 }
