@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::condition::{Condition, TokenRule};
+use super::condition::Condition;
 use super::error::InvalidPolicy;
 use super::groups::Groups;
 use super::json::Place;
 use super::parse::{Rule, Written};
 use super::pattern::TextSet;
+use super::tokens::{ClaimValues, TokenRule, TokenSet};
 use crate::authorization::methods::{InvalidDescriptorSet, Methods};
 use crate::authorization::wire::{Field, Malformed, Message, text};
 use crate::identity::MethodPath;
@@ -247,13 +248,14 @@ impl Access {
         }
         if !(self.scopes.is_empty() && self.claims.is_empty()) {
             let claim = |(name, values): &(String, Vec<String>)| {
-                (name.clone(), values.iter().map(|value| value.as_str().into()).collect())
+                let values = values.iter().map(|value| value.as_str().into());
+                (name.clone(), ClaimValues::new(values.collect()))
             };
-            conditions.push(Condition::Tokens(vec![TokenRule {
+            conditions.push(Condition::Tokens(TokenSet::new(vec![TokenRule {
                 scopes: self.scopes.clone(),
                 claims: self.claims.iter().map(claim).collect(),
                 ..TokenRule::default()
-            }]));
+            }])));
         }
         if self.certificate {
             conditions.push(Condition::Certificate);

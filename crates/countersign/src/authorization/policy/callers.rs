@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::ptr;
 
-use super::condition::{Condition, Seen, TokenRule, owner, token};
+use super::condition::{Condition, Seen, owner, token};
 use super::groups::Members;
 use super::index::{TextIndex, add};
 use super::parse::Rule;
 use super::pattern::TextSet;
-use crate::identity::TokenClaims;
+use super::tokens::TokenRule;
+use crate::identity::{Principal, TokenClaims};
 
 /// Rules by whom they are for.
 ///
@@ -32,7 +33,7 @@ pub(super) struct CallerRules<'r> {
 
 /// One thing that a caller has to have for a rule to match.
 #[derive(Clone, Copy, Debug)]
-enum Key<'r> {
+pub(super) enum Key<'r> {
     Name(&'r str),
     Subject(&'r str),
     Client(&'r str),
@@ -98,15 +99,15 @@ fn keys_of(condition: &Condition) -> Option<Vec<Key<'_>>> {
     match condition {
         Condition::Principals(names) => texts(names, Key::Name),
         Condition::ApiKeyOwners(owners) => texts(owners, Key::Owner),
-        Condition::Tokens(tokens) => keys_of_tokens(tokens),
+        Condition::Tokens(tokens) => keys_of_tokens(tokens.rules()),
         Condition::Authenticators(names) => texts(names, Key::Authenticator),
         _ => None,
     }
 }
 
-fn keys_of_members(members: &Members) -> Option<Vec<Key<'_>>> {
+pub(super) fn keys_of_members(members: &Members) -> Option<Vec<Key<'_>>> {
     let mut keys = texts(&members.principals, Key::Name)?;
-    keys.extend(keys_of_tokens(&members.tokens)?);
+    keys.extend(keys_of_tokens(members.tokens.rules())?);
     keys.extend(texts(&members.owners, Key::Owner)?);
     Some(keys)
 }
@@ -125,10 +126,10 @@ fn keys_of_tokens(tokens: &[TokenRule]) -> Option<Vec<Key<'_>>> {
 }
 
 /// By what most tokens differ in.
-fn keys_of_token(token: &TokenRule) -> Option<Vec<Key<'_>>> {
+pub(super) fn keys_of_token(token: &TokenRule) -> Option<Vec<Key<'_>>> {
     let set = |set: &'_ Option<TextSet>| set.as_ref().is_some_and(|set| !set.matches_anything());
     let claim = token.claims.iter().find_map(|(name, values)| {
-        let texts = values.iter().map(|value| Some(Key::Claim(name, value.as_str()?)));
+        let texts = values.all().iter().map(|value| Some(Key::Claim(name, value.as_str()?)));
         texts.collect::<Option<Vec<_>>>()
     });
     match token {
@@ -144,7 +145,7 @@ fn keys_of_token(token: &TokenRule) -> Option<Vec<Key<'_>>> {
 
 /// Ids by what a caller has to have.
 #[derive(Debug, Default)]
-struct Keys {
+pub(super) struct Keys {
     names: TextIndex,
     subjects: TextIndex,
     clients: TextIndex,
@@ -158,7 +159,7 @@ struct Keys {
 }
 
 impl Keys {
-    fn new(keys: &[(Key<'_>, u32)]) -> Self {
+    pub(super) fn new(keys: &[(Key<'_>, u32)]) -> Self {
         let mut all = Self::default();
         let mut lists: [Vec<(&str, u32)>; 6] = Default::default();
         for &(key, id) in keys {
@@ -187,7 +188,7 @@ impl Keys {
         Self { names, subjects, clients, issuers, authenticators, owners, ..all }
     }
 
-    fn each(&self, seen: &Seen<'_>, look: &mut impl FnMut(&[u32])) {
+    pub(super) fn each(&self, seen: &Seen<'_>, look: &mut impl FnMut(&[u32])) {
         if !self.names.is_empty() {
             seen.any_name(|name| {
                 self.names.each(name, look);
@@ -198,15 +199,20 @@ impl Keys {
             return;
         }
         seen.request.any_caller(|caller| {
-            self.authenticators.each(caller.authenticator(), look);
-            if let Some(owner) = owner(caller) {
-                self.owners.each(owner, look);
-            }
-            if let Some(token) = token(caller) {
-                self.of_token(token, look);
-            }
+            self.of_caller(caller, look);
             false
         });
+    }
+
+    /// The same of one caller, whatever its certificate says.
+    pub(super) fn of_caller(&self, caller: &Principal, look: &mut impl FnMut(&[u32])) {
+        self.authenticators.each(caller.authenticator(), look);
+        if let Some(owner) = owner(caller) {
+            self.owners.each(owner, look);
+        }
+        if let Some(token) = token(caller) {
+            self.of_token(token, look);
+        }
     }
 
     fn of_token(&self, token: &TokenClaims, look: &mut impl FnMut(&[u32])) {

@@ -7,7 +7,8 @@ use super::cel::Expression;
 use super::groups::GroupSet;
 use super::pattern::TextSet;
 use super::request::{CertificateFacts, PolicyRequest};
-use crate::identity::{ClaimNames, Principal, TokenClaims};
+use super::tokens::TokenSet;
+use crate::identity::{Principal, TokenClaims};
 
 /// What a rule asks for; all of a rule's conditions have to hold.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub(super) enum Condition {
         values: TextSet,
     },
     Principals(TextSet),
-    Tokens(Vec<TokenRule>),
+    Tokens(TokenSet),
     ApiKeyOwners(TextSet),
     Authenticators(TextSet),
     Addresses(Vec<Network>),
@@ -54,9 +55,7 @@ impl Condition {
             Self::Paths(paths) => paths.matches(request.path.as_str()),
             Self::Header { key, values } => seen.header(key, |value| values.matches(value)),
             Self::Principals(names) => seen.any_name(|name| names.matches(name)),
-            Self::Tokens(rules) => {
-                request.any_caller(|caller| rules.iter().any(|rule| rule.allows(caller)))
-            }
+            Self::Tokens(tokens) => request.any_caller(|caller| tokens.allow(caller)),
             Self::ApiKeyOwners(owners) => request
                 .any_caller(|caller| owner(caller).is_some_and(|owner| owners.matches(owner))),
             Self::Authenticators(names) => {
@@ -92,6 +91,7 @@ impl Condition {
         match self {
             Self::Authenticators(names) => names.matching_none_of(known),
             Self::Tokens(tokens) => tokens
+                .rules()
                 .iter()
                 .filter_map(|token| token.authenticators.as_ref())
                 .find_map(|names| names.matching_none_of(known)),
@@ -99,7 +99,8 @@ impl Condition {
                 Some(API_KEYS)
             }
             Self::Groups(groups) => groups.parts().find_map(|part| {
-                let tokens = part.tokens.iter().filter_map(|token| token.authenticators.as_ref());
+                let tokens =
+                    part.tokens.rules().iter().filter_map(|token| token.authenticators.as_ref());
                 let unknown = tokens.clone().find_map(|names| names.matching_none_of(known));
                 let no_keys = known.iter().all(|name| name.as_ref() != API_KEYS);
                 unknown.or((no_keys && !part.owners.written().is_empty()).then_some(API_KEYS))
@@ -181,63 +182,6 @@ impl<'a> Seen<'a> {
             }
         }
     }
-}
-
-/// What one token has to say, all of it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct TokenRule {
-    pub(super) issuers: Option<TextSet>,
-    pub(super) authenticators: Option<TextSet>,
-    pub(super) subjects: Option<TextSet>,
-    pub(super) clients: Option<TextSet>,
-    pub(super) scopes: Vec<String>,
-    pub(super) claims: Vec<(String, Vec<serde_json::Value>)>,
-}
-
-impl TokenRule {
-    pub(super) fn allows(&self, caller: &Principal) -> bool {
-        self.gap(caller).is_none()
-    }
-
-    /// A claim by its name, or one within others by its place: `/realm_access/roles`.
-    pub(super) fn claim<'t>(token: &'t TokenClaims, name: &str) -> Option<&'t serde_json::Value> {
-        ClaimNames::look_up(token.object(), name)
-    }
-
-    /// The first thing that a caller's token does not say.
-    pub(super) fn gap(&self, caller: &Principal) -> Option<String> {
-        let Some(token) = token(caller) else { return Some("a token".to_owned()) };
-        let said = |what: &str, wanted: &Option<TextSet>, found: Option<&str>| {
-            let wanted = wanted.as_ref()?;
-            let holds = found.is_some_and(|found| wanted.matches(found));
-            (!holds).then(|| format!("a token whose {what} is {}", wanted.describe()))
-        };
-        said("issuer", &self.issuers, token.issuer())
-            .or_else(|| {
-                let wanted = self.authenticators.as_ref()?;
-                (!wanted.matches(caller.authenticator()))
-                    .then(|| format!("a token proven by {}", wanted.describe()))
-            })
-            .or_else(|| said("subject", &self.subjects, token.subject()))
-            .or_else(|| said("client", &self.clients, token.client()))
-            .or_else(|| {
-                let missing = self.scopes.iter().find(|scope| !token.has_scope(scope));
-                missing.map(|scope| format!("scope {scope}"))
-            })
-            .or_else(|| {
-                let holds = |(name, values): &&(String, Vec<serde_json::Value>)| {
-                    Self::claim(token, name).is_some_and(|found| has_claim(found, values))
-                };
-                let missing = self.claims.iter().find(|claim| !holds(claim));
-                missing.map(|(name, _)| format!("a fitting claim {name:?}"))
-            })
-    }
-}
-
-/// A claim is one of the values, or a list that has one of them.
-fn has_claim(found: &serde_json::Value, wanted: &[serde_json::Value]) -> bool {
-    wanted.contains(found)
-        || matches!(found, serde_json::Value::Array(all) if all.iter().any(|one| wanted.contains(one)))
 }
 
 /// A range of addresses, `10.0.0.0/8`.

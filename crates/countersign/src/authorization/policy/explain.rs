@@ -1,6 +1,7 @@
-use super::condition::{Condition, Seen, TokenRule};
+use super::condition::{Condition, Seen};
 use super::index::RuleIndex;
 use super::request::PolicyRequest;
+use super::tokens::TokenRule;
 use super::{Decision, Effect, RuleInfo};
 
 /// A decision with its reasons, for people. Takes time in proportion to the policy's rules, and
@@ -79,7 +80,7 @@ fn gap(condition: &Condition, request: &PolicyRequest<'_>) -> String {
         }
         Condition::Principals(names) => format!("principal {}", names.describe()),
         Condition::Tokens(_) if !request.has_callers() => "a token".to_owned(),
-        Condition::Tokens(rules) => token_gap(rules, request),
+        Condition::Tokens(rules) => token_gap(rules.rules(), request),
         Condition::ApiKeyOwners(owners) => format!("an API key of {}", owners.describe()),
         Condition::Authenticators(names) => format!("a caller proven by {}", names.describe()),
         Condition::Addresses(_) => "an address within its networks".to_owned(),
@@ -107,7 +108,7 @@ fn shown(expression: &str) -> String {
 fn token_gap(rules: &[TokenRule], request: &PolicyRequest<'_>) -> String {
     let mut gap = None;
     request.any_caller(|caller| {
-        gap = rules.iter().find_map(|rule| rule.gap(caller));
+        gap = rules.iter().find_map(|rule| rule.gap(caller)).map(|gap| gap.to_string());
         super::condition::token(caller).is_some()
     });
     gap.unwrap_or_else(|| "a token".to_owned())

@@ -3,30 +3,42 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::condition::{Seen, TokenRule, owner};
+use super::callers::{Keys, keys_of_members};
+use super::condition::{Seen, owner};
 use super::error::InvalidPolicy;
 use super::fields::{Fields, empty, list, mistyped, nearest};
+use super::index::index_of;
 use super::json::{Member, Node, Place, Value};
 use super::own;
 use super::pattern::TextSet;
+use super::tokens::{TokenRule, TokenSet};
 
-/// The groups of a policy by name, each with all that it takes in.
+/// The groups of a policy by name.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
-    all: HashMap<String, Arc<Group>>,
+    ids: HashMap<String, u32>,
+    roster: Arc<Roster>,
 }
 
-/// A group, and the groups within it, however deep.
-#[derive(Debug)]
-pub(super) struct Group {
-    parts: Vec<Arc<Members>>,
+/// Who is in which group. A part is what one group names itself, and has that group's number.
+#[derive(Debug, Default)]
+struct Roster {
+    members: Vec<Members>,
+    /// The parts of each group: its own, and those of the groups within it, however deep.
+    parts: Vec<Vec<u32>>,
+    /// The groups that each part is in.
+    groups: Vec<Vec<u32>>,
+    /// Parts by whom they are for.
+    keys: Keys,
+    /// Those with a member who may be anybody.
+    others: Vec<u32>,
 }
 
 /// What one group names itself. Any of it will do.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     pub(super) principals: TextSet,
-    pub(super) tokens: Vec<TokenRule>,
+    pub(super) tokens: TokenSet,
     pub(super) owners: TextSet,
 }
 
@@ -34,13 +46,19 @@ pub(super) struct Members {
 #[derive(Clone, Debug)]
 pub(super) struct GroupSet {
     names: Vec<String>,
-    groups: Vec<Arc<Group>>,
+    roster: Arc<Roster>,
+    /// In order.
+    groups: Vec<u32>,
+    /// Whether they have so few parts that each may be asked.
+    is_small: bool,
 }
 
 /// How many groups may lie in each other.
 const MAX_DEPTH: usize = 32;
 /// How many parts all groups have together, those within others counted anew.
 const MAX_PARTS: usize = 100_000;
+/// How many parts are asked one by one; of more, those that may have the caller are looked up.
+const FEW: usize = 8;
 
 impl Groups {
     /// Reads `"groups"`: a name for each list of members.
@@ -54,19 +72,19 @@ impl Groups {
         let ids = written.iter().zip(0..).map(|(member, id)| (member.name.as_str(), id)).collect();
         let mut reader = Reader { written, ids, known: Vec::new() };
         reader.known.resize_with(written.len(), || Known::Not);
-        let mut groups = Self::default();
-        let mut parts = 0;
+        let (mut all, mut count) = (Vec::new(), 0);
         for (id, member) in written.iter().enumerate() {
-            let taken_in = reader.parts(id, 0)?;
-            parts += taken_in.len();
-            if parts > MAX_PARTS {
+            let parts = reader.parts(id, 0)?;
+            count += parts.len();
+            if count > MAX_PARTS {
                 let message = "the groups within groups are too many";
                 return Err(InvalidPolicy::new(member.place, message));
             }
-            let parts = taken_in.iter().filter_map(|id| reader.members(*id)).collect();
-            groups.all.insert(member.name.clone(), Arc::new(Group { parts }));
+            all.push(parts.iter().copied().collect());
         }
-        Ok(groups)
+        let members = reader.known.into_iter().map(Known::members).collect();
+        let names = written.iter().map(|member| member.name.clone());
+        Ok(Self { ids: names.zip(0..).collect(), roster: Arc::new(Roster::new(members, all)) })
     }
 
     /// The groups of these names, which stand where `place` says.
@@ -76,11 +94,17 @@ impl Groups {
         place: impl Fn(usize) -> Place,
     ) -> Result<GroupSet, InvalidPolicy> {
         let found = names.iter().enumerate().map(|(at, name)| {
-            let group = self.all.get(name).map(Arc::clone);
-            group.ok_or_else(|| unknown(name, place(at), self.all.keys().map(String::as_str)))
+            let id = self.ids.get(name).copied();
+            id.ok_or_else(|| unknown(name, place(at), self.ids.keys().map(String::as_str)))
         });
-        let groups = found.collect::<Result<_, _>>()?;
-        Ok(GroupSet { names, groups })
+        let mut groups: Vec<_> = found.collect::<Result<_, _>>()?;
+        groups.sort_unstable();
+        groups.dedup();
+        let roster = Arc::clone(&self.roster);
+        let mut set = GroupSet { names, roster, groups, is_small: false };
+        let more = set.parts().nth(FEW).is_some();
+        set.is_small = !more;
+        Ok(set)
     }
 }
 
@@ -101,7 +125,7 @@ fn unknown<'a>(name: &str, place: Place, known: impl Iterator<Item = &'a str>) -
 /// Reads each group once, those within it first.
 struct Reader<'n> {
     written: &'n [Member],
-    ids: HashMap<&'n str, usize>,
+    ids: HashMap<&'n str, u32>,
     known: Vec<Known>,
 }
 
@@ -109,19 +133,21 @@ enum Known {
     Not,
     /// It is being read, and so must not be within itself.
     Reading,
-    Read(Arc<Members>, Arc<BTreeSet<usize>>),
+    Read(Box<Members>, Arc<BTreeSet<u32>>),
+}
+
+impl Known {
+    fn members(self) -> Members {
+        match self {
+            Self::Read(members, _) => *members,
+            Self::Not | Self::Reading => Members::default(),
+        }
+    }
 }
 
 impl Reader<'_> {
-    fn members(&self, id: usize) -> Option<Arc<Members>> {
-        match &self.known[id] {
-            Known::Read(members, _) => Some(Arc::clone(members)),
-            Known::Not | Known::Reading => None,
-        }
-    }
-
     /// The group itself and every group within it.
-    fn parts(&mut self, id: usize, depth: usize) -> Result<Arc<BTreeSet<usize>>, InvalidPolicy> {
+    fn parts(&mut self, id: usize, depth: usize) -> Result<Arc<BTreeSet<u32>>, InvalidPolicy> {
         if let Known::Read(_, parts) = &self.known[id] {
             return Ok(Arc::clone(parts));
         }
@@ -136,12 +162,13 @@ impl Reader<'_> {
             let error = InvalidPolicy::new(value.place, format!("the group {name:?} is empty"));
             return Err(error.with_hint("a group without members matches nobody: leave it out"));
         }
-        let (mut members, mut parts) = (Written::default(), BTreeSet::from([id]));
+        let (mut members, mut parts) = (Written::default(), BTreeSet::from([index_of(id)]));
         for node in nodes {
             for (inner, place) in members.add(node).map_err(within)? {
                 let Some(&inner_id) = self.ids.get(inner) else {
                     return Err(within(unknown(inner, place, self.ids.keys().copied())));
                 };
+                let inner_id = inner_id as usize;
                 if matches!(self.known[inner_id], Known::Reading) {
                     let message = format!("the group {inner:?} is within itself");
                     return Err(within(InvalidPolicy::new(place, message)));
@@ -154,7 +181,7 @@ impl Reader<'_> {
             }
         }
         let parts = Arc::new(parts);
-        self.known[id] = Known::Read(Arc::new(members.into()), Arc::clone(&parts));
+        self.known[id] = Known::Read(Box::new(members.into()), Arc::clone(&parts));
         Ok(parts)
     }
 }
@@ -199,7 +226,7 @@ impl From<Written> for Members {
     fn from(written: Written) -> Self {
         Self {
             principals: TextSet::new(&written.principals),
-            tokens: joined(written.tokens),
+            tokens: TokenSet::new(joined(written.tokens)),
             owners: TextSet::new(&written.owners),
         }
     }
@@ -230,14 +257,21 @@ fn joined(tokens: Vec<TokenRule>) -> Vec<TokenRule> {
     all
 }
 
-impl Group {
-    pub(super) fn has_caller(&self, seen: &Seen<'_>) -> bool {
-        self.parts.iter().any(|part| part.has_caller(seen))
-    }
-
-    /// What it names, and what the groups within it name.
-    pub(super) fn parts(&self) -> impl Iterator<Item = &Members> {
-        self.parts.iter().map(|part| &**part)
+impl Roster {
+    fn new(members: Vec<Members>, parts: Vec<Vec<u32>>) -> Self {
+        let mut groups = vec![Vec::new(); members.len()];
+        for (parts, group) in parts.iter().zip(0..) {
+            parts.iter().for_each(|part| groups[*part as usize].push(group));
+        }
+        let (mut keys, mut others) = (Vec::new(), Vec::new());
+        for (part, id) in members.iter().zip(0..) {
+            match keys_of_members(part) {
+                Some(of_part) => keys.extend(of_part.into_iter().map(|key| (key, id))),
+                None => others.push(id),
+            }
+        }
+        let keys = Keys::new(&keys);
+        Self { members, parts, groups, keys, others }
     }
 }
 
@@ -246,7 +280,7 @@ impl Members {
         let certificate = || seen.any_name(|name| self.principals.matches(name));
         let proven = || {
             seen.request.any_caller(|caller| {
-                self.tokens.iter().any(|token| token.allows(caller))
+                self.tokens.allow(caller)
                     || owner(caller).is_some_and(|owner| self.owners.matches(owner))
             })
         };
@@ -256,11 +290,35 @@ impl Members {
 
 impl GroupSet {
     pub(super) fn holds(&self, seen: &Seen<'_>) -> bool {
-        self.groups.iter().any(|group| group.has_caller(seen))
+        if self.is_small {
+            return self.parts().any(|part| part.has_caller(seen));
+        }
+        let mut found = false;
+        let mut look = |parts: &[u32]| {
+            found = found
+                || parts.iter().any(|&part| {
+                    self.has_part(part) && self.roster.members[part as usize].has_caller(seen)
+                });
+        };
+        self.roster.keys.each(seen, &mut look);
+        look(&self.roster.others);
+        found
     }
 
+    /// Whether one of the groups has a part. The shorter list is looked up in the longer.
+    fn has_part(&self, part: u32) -> bool {
+        let has = &self.roster.groups[part as usize];
+        let (few, many) = match has.len() < self.groups.len() {
+            true => (has, &self.groups),
+            false => (&self.groups, has),
+        };
+        few.iter().any(|group| many.binary_search(group).is_ok())
+    }
+
+    /// What the groups name, and what the groups within them name.
     pub(super) fn parts(&self) -> impl Iterator<Item = &Members> {
-        self.groups.iter().flat_map(|group| group.parts())
+        let parts = self.groups.iter().flat_map(|group| &self.roster.parts[*group as usize]);
+        parts.map(|part| &self.roster.members[*part as usize])
     }
 
     /// The groups' names, at most four of them.

@@ -223,7 +223,7 @@ impl Prefixes {
     }
 }
 
-fn index_of(at: usize) -> u32 {
+pub(super) fn index_of(at: usize) -> u32 {
     u32::try_from(at).expect("a policy of at most 16 MiB has fewer texts")
 }
 

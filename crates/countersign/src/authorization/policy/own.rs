@@ -1,7 +1,7 @@
 //! What stands under our own key. A file without it is plain gRFC A43.
 
 use super::cel::Expression;
-use super::condition::{Condition, Network, TokenRule, Window};
+use super::condition::{Condition, Network, Window};
 use super::error::InvalidPolicy;
 use super::fields::{Fields, empty, list, mistyped, text};
 use super::groups::Groups;
@@ -9,6 +9,7 @@ use super::json::{Node, Value};
 use super::options::{CertificateNames, PolicyOptions, RepeatedHeaders};
 use super::parse::{Around, header, word};
 use super::pattern::TextSet;
+use super::tokens::{ClaimValues, TokenRule, TokenSet};
 
 /// The one key that gRFC A43 does not know.
 pub(super) const KEY: &str = "countersign";
@@ -87,7 +88,7 @@ fn who(
         conditions.push(Condition::Groups(around.groups.set(names, place)?));
     }
     if let Some(node) = fields.get("tokens") {
-        conditions.push(Condition::Tokens(tokens(node)?));
+        conditions.push(Condition::Tokens(TokenSet::new(tokens(node)?)));
     }
     if let Some(owners) = fields.some_texts("api_key_owners")? {
         conditions.push(Condition::ApiKeyOwners(TextSet::new(&owners)));
@@ -142,7 +143,7 @@ fn token(node: &Node) -> Result<TokenRule, InvalidPolicy> {
     Ok(rule)
 }
 
-type Claims = Vec<(String, Vec<serde_json::Value>)>;
+type Claims = Vec<(String, ClaimValues)>;
 
 fn claims(fields: Fields<'_>) -> Result<Claims, InvalidPolicy> {
     let Some(node) = fields.get("claims") else { return Ok(Vec::new()) };
@@ -158,8 +159,8 @@ fn claims(fields: Fields<'_>) -> Result<Claims, InvalidPolicy> {
         if values.is_empty() {
             return Err(fields.absent("values"));
         }
-        let values: Result<_, _> = values.iter().map(claim_value).collect();
-        all.push((name, values?));
+        let values: Vec<_> = values.iter().map(claim_value).collect::<Result<_, _>>()?;
+        all.push((name, ClaimValues::new(values)));
     }
     Ok(all)
 }

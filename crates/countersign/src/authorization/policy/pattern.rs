@@ -39,37 +39,91 @@ impl<'a> Pattern<'a> {
     }
 }
 
-/// The texts of one list, one of which has to match.
+/// The texts of one list, one of which has to match. That takes no longer for ten thousand of
+/// them than for ten.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TextSet {
-    exact: HashSet<Box<[u8]>>,
+    exact: Exact,
+    /// In order, and none the prefix of another.
     prefixes: Vec<Box<[u8]>>,
+    /// In the order of their letters from the last on, and none the suffix of another.
     suffixes: Vec<Box<[u8]>>,
     present: bool,
     /// As they were written, for explanations.
     written: Vec<String>,
 }
 
+/// Few texts are sooner compared than hashed.
+#[derive(Clone, Debug)]
+enum Exact {
+    Few(Vec<Box<[u8]>>),
+    Many(HashSet<Box<[u8]>>),
+}
+
+/// How many are few.
+const FEW: usize = 8;
+
+impl Default for Exact {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl Exact {
+    fn new(texts: Vec<Box<[u8]>>) -> Self {
+        match texts.len() {
+            0..=FEW => Self::Few(texts),
+            _ => Self::Many(texts.into_iter().collect()),
+        }
+    }
+
+    fn contains(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Few(few) => few.iter().any(|one| **one == *text),
+            Self::Many(many) => many.contains(text),
+        }
+    }
+}
+
 impl TextSet {
     pub(super) fn new(texts: &[String]) -> Self {
-        let mut set = Self { written: texts.to_vec(), ..Self::default() };
+        type Texts = Vec<Box<[u8]>>;
+        let (mut exact, mut prefixes, mut suffixes): (Texts, Texts, Texts) = Default::default();
+        let mut present = false;
         for text in texts {
             match Pattern::parse(text) {
-                Pattern::Present => set.present = true,
-                Pattern::Prefix(prefix) => set.prefixes.push(prefix.as_bytes().into()),
-                Pattern::Suffix(suffix) => set.suffixes.push(suffix.as_bytes().into()),
-                Pattern::Exact(exact) => drop(set.exact.insert(exact.as_bytes().into())),
+                Pattern::Present => present = true,
+                Pattern::Prefix(prefix) => prefixes.push(prefix.as_bytes().into()),
+                Pattern::Suffix(suffix) => suffixes.push(suffix.as_bytes().into()),
+                Pattern::Exact(text) => exact.push(text.as_bytes().into()),
             }
         }
-        set
+        // What begins or ends with the one before says nothing new.
+        prefixes.sort_unstable();
+        prefixes.dedup_by(|next, kept| next.starts_with(kept));
+        suffixes.sort_unstable_by(|a, b| a.iter().rev().cmp(b.iter().rev()));
+        suffixes.dedup_by(|next, kept| next.ends_with(kept));
+        Self { exact: Exact::new(exact), prefixes, suffixes, present, written: texts.to_vec() }
     }
 
     pub(super) fn matches(&self, text: impl AsRef<[u8]>) -> bool {
         let text = text.as_ref();
         (self.present && !text.is_empty())
             || self.exact.contains(text)
-            || self.prefixes.iter().any(|prefix| text.starts_with(prefix))
-            || self.suffixes.iter().any(|suffix| text.ends_with(suffix))
+            || self.has_prefix_of(text)
+            || self.has_suffix_of(text)
+    }
+
+    /// A prefix of a text stands before it in order, and what stands between the two has the same
+    /// prefix: so it is the last one before the text, or none is.
+    fn has_prefix_of(&self, text: &[u8]) -> bool {
+        let end = self.prefixes.partition_point(|prefix| **prefix <= *text);
+        self.prefixes[..end].last().is_some_and(|prefix| text.starts_with(prefix))
+    }
+
+    fn has_suffix_of(&self, text: &[u8]) -> bool {
+        let end = self.suffixes.partition_point(|it| it.iter().rev().le(text.iter().rev()));
+        self.suffixes[..end].last().is_some_and(|suffix| text.ends_with(suffix))
     }
 
     /// Whether anything that is not empty matches, by a star alone.
@@ -154,5 +208,38 @@ mod tests {
             let set = TextSet::new(&[pattern.to_owned()]);
             assert_eq!(set.matches(text), matches, "{pattern:?} {text:?}");
         }
+    }
+
+    /// Each text by itself, compared with what a whole list says.
+    #[test]
+    fn a_long_list_matches_what_one_of_its_texts_matches() {
+        let pieces = ["", "a", "b", "ab", "ba", "aab", "abb", "bab"];
+        let texts = |n: usize| {
+            let middle = pieces[n % 8].to_owned() + pieces[n / 8 % 8];
+            match n / 64 % 3 {
+                0 => middle,
+                1 => middle + "*",
+                _ => "*".to_owned() + &middle,
+            }
+        };
+        let mut seen = [0, 0];
+        for start in 0..192 {
+            for (step, length) in [(1, 3), (7, 9), (13, 20), (31, 60)] {
+                let list: Vec<_> = (0..length).map(|n| texts(start + n * step)).collect();
+                let whole = TextSet::new(&list);
+                for n in 0..64 {
+                    let text = texts(n);
+                    let expected = list.iter().any(|one| match Pattern::parse(one) {
+                        Pattern::Present => !text.is_empty(),
+                        Pattern::Prefix(prefix) => text.starts_with(prefix),
+                        Pattern::Suffix(suffix) => text.ends_with(suffix),
+                        Pattern::Exact(exact) => text == exact,
+                    });
+                    assert_eq!(whole.matches(&text), expected, "{list:?} {text:?}");
+                    seen[usize::from(expected)] += 1;
+                }
+            }
+        }
+        assert!(seen.iter().all(|count| *count > 1_000), "{seen:?}");
     }
 }
