@@ -7,6 +7,7 @@ use super::cel::Expression;
 use super::groups::GroupSet;
 use super::pattern::TextSet;
 use super::request::{CertificateFacts, PolicyRequest};
+use crate::authentication::Anonymous;
 use crate::identity::{ClaimNames, Principal, TokenClaims};
 
 /// What a rule asks for; all of a rule's conditions have to hold.
@@ -40,8 +41,14 @@ pub(super) struct Seen<'a> {
     pub(super) any_kind: bool,
     /// Each value of a repeated header counts, and not only all of them joined.
     pub(super) any_value: bool,
-    /// For a rule that denies: what cannot be decided holds.
+    /// For a rule that denies, or a part of another that must not hold: what cannot be decided
+    /// holds.
     pub(super) denies: bool,
+    /// A certificate came with evidence that was bad: whom it proves, nobody knows.
+    pub(super) unsettled: bool,
+    /// The same two for what must not hold.
+    pub(super) any_kind_not: bool,
+    pub(super) any_value_not: bool,
 }
 
 /// The authenticator that vouches for the owners of API keys.
@@ -59,6 +66,7 @@ impl Condition {
             }
             Self::ApiKeyOwners(owners) => request
                 .any_caller(|caller| owner(caller).is_some_and(|owner| owners.matches(owner))),
+            Self::Authenticators(_) if seen.unsettled => seen.denies,
             Self::Authenticators(names) => {
                 request.any_caller(|caller| names.matches(caller.authenticator()))
             }
@@ -72,8 +80,9 @@ impl Condition {
             Self::Token => request.any_caller(|caller| token(caller).is_some()),
             Self::Times(windows) => windows.iter().any(|window| window.contains(request.now)),
             // What cannot be evaluated keeps callers out, whichever the rule.
+            Self::Expression(one) if seen.unsettled && one.reads_callers() => seen.denies,
             Self::Expression(one) => one.evaluate(seen).unwrap_or(seen.denies),
-            Self::Not(condition) => !condition.holds(seen),
+            Self::Not(condition) => !condition.holds(&seen.negated()),
         }
     }
 
@@ -112,12 +121,13 @@ impl Condition {
     /// Whether it says anything about who calls, so that nobody meets it unproven.
     pub(super) fn proves_caller(&self) -> bool {
         match self {
+            // Who shows nothing is known to this one too.
+            Self::Authenticators(names) => !names.matches(Anonymous::NAME),
             // A peer over TLS without a certificate has the empty name.
             Self::Principals(names) => !names.matches(""),
             Self::Groups(groups) => !groups.parts().any(|part| part.principals.matches("")),
             Self::Tokens(_)
             | Self::ApiKeyOwners(_)
-            | Self::Authenticators(_)
             | Self::Proven
             | Self::Certificate
             | Self::Token => true,
@@ -143,6 +153,19 @@ pub(super) fn owner(caller: &Principal) -> Option<&str> {
 }
 
 impl<'a> Seen<'a> {
+    /// The same call for a condition that must not hold: the reading that keeps more callers out
+    /// is the other one there.
+    fn negated(&self) -> Self {
+        Self {
+            any_kind: self.any_kind_not,
+            any_value: self.any_value_not,
+            any_kind_not: self.any_kind,
+            any_value_not: self.any_value,
+            denies: !self.denies,
+            ..*self
+        }
+    }
+
     /// Asks for each name that the peer goes by. Without TLS it has none, over TLS without a
     /// certificate the empty one (gRFC A43).
     pub(super) fn any_name(&self, mut wanted: impl FnMut(&'a str) -> bool) -> bool {
