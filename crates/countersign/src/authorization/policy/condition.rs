@@ -70,6 +70,7 @@ impl Condition {
             Self::Authenticators(names) => {
                 request.any_caller(|caller| names.matches(caller.authenticator()))
             }
+            Self::Addresses(_) if request.peer.nowhere => seen.denies,
             Self::Addresses(networks) => {
                 let address = request.peer.address;
                 address.is_some_and(|address| networks.iter().any(|one| one.contains(address)))
