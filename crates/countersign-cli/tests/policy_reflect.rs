@@ -211,3 +211,27 @@ async fn a_server_that_tells_too_much_is_not_listened_to_for_long() {
     let sent = sent.load(Ordering::Relaxed);
     assert!(sent < 40, "{sent} of 60 answers were taken in");
 }
+
+/// Refuses in words that would move the cursor.
+struct Painter;
+
+#[tonic::async_trait]
+impl ServerReflection for Painter {
+    type ServerReflectionInfoStream = <Flood as ServerReflection>::ServerReflectionInfoStream;
+
+    async fn server_reflection_info(
+        &self,
+        _: Request<Streaming<ServerReflectionRequest>>,
+    ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
+        Err(Status::internal("\u{1b}[2Jall is well"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_says_does_not_move_the_cursor() {
+    let target = plaintext(Routes::new(ServerReflectionServer::new(Painter))).await;
+    let (_, done) = run(place(), args(&["--reflect", &target])).await;
+    assert_eq!((done.code, done.stdout.as_str()), (4, ""), "{}", done.stderr);
+    assert!(done.stderr.contains("\\u{1b}[2Jall is well"), "{:?}", done.stderr);
+    assert!(!done.stderr.contains("\u{1b}[2J"), "{:?}", done.stderr);
+}

@@ -22,6 +22,7 @@ use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse
 
 use crate::exit;
 use crate::output::Failure;
+use crate::pki::text::printable;
 
 /// A server to ask.
 #[derive(Args, Debug)]
@@ -103,7 +104,9 @@ async fn ask(args: &ServerArgs) -> Result<Methods, Failure> {
         let files = match answer {
             MessageResponse::FileDescriptorResponse(files) => files.file_descriptor_proto,
             // A method that nobody lists would be one that nobody looks at.
-            MessageResponse::ErrorResponse(error) => return Err(odd(error.error_message)),
+            MessageResponse::ErrorResponse(error) => {
+                return Err(odd(printable(&error.error_message)));
+            }
             _ => return Err(odd("it answers another question".to_owned())),
         };
         for file in files {
@@ -213,7 +216,7 @@ fn refused(status: &Status) -> Failure {
         _ => (exit::NETWORK, "use --descriptor"),
     };
     Failure::new(code, "the server does not tell its methods")
-        .cause(format!("{:?}: {}", status.code(), status.message()))
+        .cause(format!("{:?}: {}", status.code(), printable(status.message())))
         .hint(hint)
 }
 
