@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use countersign::{Gate, Identity, Rules, ServerCredentials, StaticTokens};
@@ -11,8 +13,19 @@ use countersign_testkit::pki::CertificateAuthority;
 use serde_json::json;
 use support::{Place, Run};
 use tokio::net::TcpListener;
+use tonic::codegen::tokio_stream::{Stream, StreamExt};
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_reflection::pb::v1::server_reflection_server::{
+    ServerReflection, ServerReflectionServer,
+};
+use tonic_reflection::pb::v1::{
+    FileDescriptorResponse, ListServiceResponse, ServerReflectionRequest, ServerReflectionResponse,
+    ServiceResponse,
+};
 use tonic_reflection::server::Builder;
 
 const TABLE: &str = "\
@@ -148,4 +161,77 @@ async fn a_server_that_does_not_tell_is_a_failure_and_no_empty_table() {
     assert_eq!(done.code, 4, "nobody is there: {}", done.stderr);
     let (_, done) = run(place, args(&["--reflect", &target, "--descriptor", "x"])).await;
     assert_eq!(done.code, 2, "one or the other: {}", done.stderr);
+}
+
+/// Lists services and answers each question with megabytes.
+struct Flood(Arc<AtomicUsize>);
+
+#[tonic::async_trait]
+impl ServerReflection for Flood {
+    type ServerReflectionInfoStream =
+        Box<dyn Stream<Item = Result<ServerReflectionResponse, Status>> + Send + Unpin>;
+
+    async fn server_reflection_info(
+        &self,
+        request: Request<Streaming<ServerReflectionRequest>>,
+    ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
+        let sent = Arc::clone(&self.0);
+        let answer = move |question: Result<ServerReflectionRequest, Status>| {
+            let message = match question?.message_request {
+                Some(MessageRequest::ListServices(_)) => {
+                    let service = |n| ServiceResponse { name: format!("flood.v1.Flood{n}") };
+                    let service = (0..60).map(service).collect();
+                    MessageResponse::ListServicesResponse(ListServiceResponse { service })
+                }
+                _ => {
+                    sent.fetch_add(1, Ordering::Relaxed);
+                    // An unknown field of 4 MiB, which is a file without services.
+                    let file = [&[0xfa, 0x3e, 0x80, 0x80, 0x80, 0x02][..], &vec![0; 4 << 20]];
+                    let file_descriptor_proto = vec![file.concat()];
+                    let files = FileDescriptorResponse { file_descriptor_proto };
+                    MessageResponse::FileDescriptorResponse(files)
+                }
+            };
+            let message_response = Some(message);
+            Ok(ServerReflectionResponse { message_response, ..ServerReflectionResponse::default() })
+        };
+        Ok(Response::new(Box::new(request.into_inner().map(answer))))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_tells_too_much_is_not_listened_to_for_long() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let flood = ServerReflectionServer::new(Flood(Arc::clone(&sent)));
+    let flood = flood.max_encoding_message_size(16 << 20);
+    let target = plaintext(Routes::new(flood)).await;
+    let (_, done) = run(place(), args(&["--reflect", &target, "--timeout", "60"])).await;
+    assert_eq!((done.code, done.stdout.as_str()), (4, ""), "{}", done.stderr);
+    assert!(done.stderr.contains("longer than 64 MiB"), "{}", done.stderr);
+    let sent = sent.load(Ordering::Relaxed);
+    assert!(sent < 40, "{sent} of 60 answers were taken in");
+}
+
+/// Refuses in words that would move the cursor.
+struct Painter;
+
+#[tonic::async_trait]
+impl ServerReflection for Painter {
+    type ServerReflectionInfoStream = <Flood as ServerReflection>::ServerReflectionInfoStream;
+
+    async fn server_reflection_info(
+        &self,
+        _: Request<Streaming<ServerReflectionRequest>>,
+    ) -> Result<Response<Self::ServerReflectionInfoStream>, Status> {
+        Err(Status::internal("\u{1b}[2Jall is well"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_says_does_not_move_the_cursor() {
+    let target = plaintext(Routes::new(ServerReflectionServer::new(Painter))).await;
+    let (_, done) = run(place(), args(&["--reflect", &target])).await;
+    assert_eq!((done.code, done.stdout.as_str()), (4, ""), "{}", done.stderr);
+    assert!(done.stderr.contains("\\u{1b}[2Jall is well"), "{:?}", done.stderr);
+    assert!(!done.stderr.contains("\u{1b}[2J"), "{:?}", done.stderr);
 }

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -10,14 +11,14 @@ use crate::ConfigError;
 use crate::nearest::nearest;
 
 /// A TOML file.
-#[derive(Debug)]
+///
+/// `Debug` shows its path, and of sections their names and those of their settings, but no value.
 pub struct Document {
     path: PathBuf,
     text: String,
 }
 
 /// A table, of which every setting is asked for by name. What nobody asked for is an error.
-#[derive(Debug)]
 pub struct Section<'a> {
     document: &'a Document,
     /// As the file writes it, such as `[[issuer]]`; empty for the file itself.
@@ -27,7 +28,6 @@ pub struct Section<'a> {
     known: Vec<&'static str>,
 }
 
-#[derive(Debug)]
 struct Entry<'a> {
     name: String,
     place: Range<usize>,
@@ -307,6 +307,22 @@ impl<'a> Section<'a> {
         problem: &str,
     ) -> ConfigError {
         self.document.wrong(value.span(), &format!("`{name}`: {problem}"))
+    }
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Section<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.entries.iter().map(|entry| &entry.name).collect();
+        f.debug_struct("Section")
+            .field("title", &self.title)
+            .field("names", &names)
+            .finish_non_exhaustive()
     }
 }
 

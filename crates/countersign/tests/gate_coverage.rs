@@ -3,10 +3,11 @@
 
 use std::fs;
 
+use countersign::authentication::Anonymous;
 use countersign::authorization::{
     InvalidDescriptorSet, Methods, Policy, PolicyError, PolicyFile, Reach,
 };
-use countersign::{Gate, GateError, Rules};
+use countersign::{Gate, GateError, MutualTls, Rules};
 use countersign_testkit::greeter::FILE_DESCRIPTOR_SET;
 use countersign_testkit::logs::Logs;
 use serde_json::json;
@@ -161,4 +162,38 @@ fn the_start_tells_what_the_gate_lets_through() {
     let silent = Gate::builder().authorize(Rules::new()).build().expect("a gate");
     assert!(silent.coverage().is_none(), "nobody told it");
     assert_eq!(logs.text().matches("lets through").count(), 1);
+}
+
+/// The authenticator `anonymous` knows everybody who shows nothing.
+#[test]
+fn what_anonymous_callers_reach_is_public() {
+    let reach = |gate: countersign::GateBuilder| {
+        let gate = gate
+            .authenticate(Anonymous)
+            .authenticate(MutualTls::new())
+            .methods_of(FILE_DESCRIPTOR_SET)
+            .build()
+            .expect("a gate");
+        gate.coverage().expect("methods").methods()[0].reach
+    };
+    let policy = |names: &str| {
+        let source = json!({"countersign": {"authenticators": [names]}});
+        let text = json!({"name": "p", "allow_rules": [{"name": "r", "source": source}]});
+        Gate::builder().authorize(Policy::from_json(&text.to_string()).expect("a policy"))
+    };
+    for (names, expected) in
+        [("anonymous", Reach::Public), ("*", Reach::Public), ("mutual-*", Reach::Authenticated)]
+    {
+        assert_eq!(reach(policy(names)), expected, "{names}");
+    }
+    let by = |names: &[&str]| {
+        Gate::builder().authorize(Rules::new().authenticated_by("*", names.iter().copied()))
+    };
+    assert_eq!(reach(by(&["mutual-tls", "anonymous"])), Reach::Public);
+    assert_eq!(reach(by(&["mutual-tls"])), Reach::Authenticated);
+    let all = |names: &[&str]| {
+        Gate::builder().authorize(Rules::new().authenticated_by_all("*", names.iter().copied()))
+    };
+    assert_eq!(reach(all(&["anonymous"])), Reach::Public);
+    assert_eq!(reach(all(&["mutual-tls", "anonymous"])), Reach::Authenticated);
 }

@@ -317,6 +317,40 @@ async fn bad_evidence_passes_by_no_rule_that_asks_for_some() {
     assert_eq!(passed_by(&reached), ("from-elsewhere".to_owned(), None));
 }
 
+/// Whoever has to show a certificate must not be rid of what it proves by a bad token beside it.
+#[tokio::test]
+async fn a_bad_token_does_not_shed_whom_a_certificate_proves() {
+    let ca = CertificateAuthority::new("root");
+    let denying = |rule: &str| {
+        format!(r#"{{"name": "p", "deny_rules": [{rule}], "allow_rules": [{{"name": "all"}}]}}"#)
+    };
+    let by = r#"{"name": "d", "source": {"countersign": {"authenticators": ["mutual-tls"]}}}"#;
+    let but = r#"{"name": "p", "allow_rules": [{"name": "all", "source": {"countersign": {
+        "not": {"authenticators": ["mutual-tls"]}}}}]}"#;
+    let mut policies = vec![denying(by), but.to_owned()];
+    if cfg!(feature = "cel") {
+        let cel = "has(source.principal) && source.principal == 'spiffe://test/web'";
+        policies.push(denying(&format!(r#"{{"name": "d", "countersign": {{"cel": "{cel}"}}}}"#)));
+        policies.push(
+            r#"{"name": "p", "allow_rules": [
+                {"name": "all", "countersign": {"cel": "!has(source.principal)"}}]}"#
+                .to_string(),
+        );
+    }
+    for text in policies {
+        let gate = builder().authorize(policy(&text)).build().expect("a gate");
+        let (server, _) = behind_tls(&ca, &gate).await;
+        let web = || trusting(&ca).identity(identity(&ca.client(&["spiffe://test/web"])));
+        greet(&server, web(), None).await.expect_err("denied");
+        for bad in ["Bearer bad", "?"] {
+            let status = greet(&server, web(), Some(bad)).await.expect_err(&text);
+            assert_eq!(status.code(), Code::Unauthenticated, "{text} {bad}");
+            // The twin: who shows no certificate sheds none.
+            greet(&server, trusting(&ca), Some(bad)).await.expect("passes as nobody");
+        }
+    }
+}
+
 // --- what the others are told --------------------------------------------------------------------
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use countersign::{
     Identity, RootCertificates, connect,
 };
 use http::uri::PathAndQuery;
+use prost::Message as _;
 use tonic::client::Grpc;
 use tonic::codegen::tokio_stream;
 use tonic::{Code, Request, Status};
@@ -21,6 +22,7 @@ use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse
 
 use crate::exit;
 use crate::output::Failure;
+use crate::pki::text::printable;
 
 /// A server to ask.
 #[derive(Args, Debug)]
@@ -55,6 +57,8 @@ pub(super) struct ServerArgs {
 const MAX_SERVICES: usize = 1000;
 /// For one answer.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
+/// For all answers together.
+const MAX_ANSWERS_BYTES: usize = 64 << 20;
 
 /// The two names of one protocol: the messages are the same.
 const PATHS: [&str; 2] = [
@@ -100,7 +104,9 @@ async fn ask(args: &ServerArgs) -> Result<Methods, Failure> {
         let files = match answer {
             MessageResponse::FileDescriptorResponse(files) => files.file_descriptor_proto,
             // A method that nobody lists would be one that nobody looks at.
-            MessageResponse::ErrorResponse(error) => return Err(odd(error.error_message)),
+            MessageResponse::ErrorResponse(error) => {
+                return Err(odd(printable(&error.error_message)));
+            }
             _ => return Err(odd("it answers another question".to_owned())),
         };
         for file in files {
@@ -170,10 +176,15 @@ async fn exchange(
     let codec = ProstCodec::<ServerReflectionRequest, ServerReflectionResponse>::default();
     let request = Request::new(tokio_stream::iter(requests));
     let mut answers = grpc.streaming(request, path.clone(), codec).await?.into_inner();
-    let mut all = Vec::new();
+    let (mut all, mut bytes) = (Vec::new(), 0);
     while let Some(answer) = answers.message().await? {
         if all.len() == most {
             return Err(Status::out_of_range("it answers more often than it is asked"));
+        }
+        // Each answer alone may be large, and all of them are kept.
+        bytes += answer.encoded_len();
+        if bytes > MAX_ANSWERS_BYTES {
+            return Err(Status::out_of_range("its answers are longer than 64 MiB"));
         }
         all.extend(answer.message_response);
     }
@@ -205,7 +216,7 @@ fn refused(status: &Status) -> Failure {
         _ => (exit::NETWORK, "use --descriptor"),
     };
     Failure::new(code, "the server does not tell its methods")
-        .cause(format!("{:?}: {}", status.code(), status.message()))
+        .cause(format!("{:?}: {}", status.code(), printable(status.message())))
         .hint(hint)
 }
 

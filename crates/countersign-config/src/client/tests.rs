@@ -184,6 +184,18 @@ fn bound_tokens_have_a_key_of_their_own() {
     assert!(format!("{:?}", unbound.call_credentials()).starts_with("CachedToken"));
 }
 
+#[test]
+fn what_a_file_holds_is_not_shown() {
+    let place = Place::new("[token.exec]\ncommand = \"p\"\nenv = { KEY = \"hunter2\" }\n");
+    let document = Document::read(&place.path()).expect("a file");
+    let mut root = document.root().expect("TOML");
+    let shown = format!("{document:?} {root:?}");
+    assert!(shown.contains("client.toml") && shown.contains("token"), "{shown}");
+    let token = root.table("token", "[token]").expect("a table").expect("is there");
+    let shown = format!("{shown} {token:?}");
+    assert!(shown.contains("exec") && !shown.contains("hunter2"), "{shown}");
+}
+
 #[tokio::test]
 async fn each_target_has_its_own_token_and_others_have_none() {
     let config = read(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::coverage::{Coverage, MethodCoverage, Reach};
 use super::methods::Methods;
 use super::pattern::{InvalidPattern, Pattern};
-use crate::authentication::Authenticated;
+use crate::authentication::{Anonymous, Authenticated};
 use crate::identity::MethodPath;
 
 /// Who may call what, method by method. A method without a rule is allowed to nobody.
@@ -286,10 +286,18 @@ impl RuleSet {
 
     /// What the rules say of each method.
     pub(crate) fn coverage(&self, methods: &Methods) -> Coverage {
+        let is_anonymous = |name: &String| name == Anonymous::NAME;
         let of = |path: &str| {
             let rule = MethodPath::parse(path).ok().and_then(|path| self.find(&path));
             let reach = match rule.map(|rule| &rule.access) {
                 Some(Access::Public | Access::Optional) => Reach::Public,
+                // Who shows nothing is known to this authenticator.
+                Some(Access::AuthenticatedBy(names)) if names.iter().any(is_anonymous) => {
+                    Reach::Public
+                }
+                Some(Access::AuthenticatedByAll(names)) if names.iter().all(is_anonymous) => {
+                    Reach::Public
+                }
                 Some(Access::Denied) => Reach::Denied,
                 Some(_) => Reach::Authenticated,
                 None => Reach::NoRule,

@@ -315,6 +315,32 @@ fn the_other_readings_are_options_and_a_file_may_choose() {
         .expect_err("no such reading");
 }
 
+/// A name or a value more must not free a caller from what the rule says it must not be.
+#[test]
+fn the_strictest_reading_is_the_strictest_under_not_too() {
+    let options = PolicyOptions::new()
+        .with_certificate_names(CertificateNames::Strictest)
+        .with_repeated_headers(RepeatedHeaders::Strictest);
+    let read = |text: &str| Policy::from_json_with(text, &options).expect("a policy");
+    let all = r#"{"name":"all"}"#;
+    let other_than_x = r#"{"name":"r","source":{"countersign":{"not":{"principals":["X"]}}}}"#;
+    let other_than_a = r#"{"name":"r","request":{"countersign":{"not":{"headers":[
+        {"key":"k","values":["a"]}]}}}}"#;
+    let peer = |uris: &[&str]| Call::to(UNARY).over(Peer::mtls(uris, &["X"], ""));
+    let values = |values: &[&str]| values.iter().fold(Call::to(UNARY), |it, v| it.header("k", v));
+    // X is allowed nothing, and whoever is X and nothing else is allowed all.
+    for (rule, plain, mixed) in [
+        (other_than_x, peer(&[]), peer(&["Y"])),
+        (other_than_a, values(&["a"]), values(&["a", "b"])),
+    ] {
+        let (allow, deny) = (read(&two(rule, "")), read(&two(all, rule)));
+        assert!(!plain.decided(&allow).0 && plain.decided(&deny).0, "{rule}");
+        assert!(!mixed.decided(&allow).0, "allowed by {rule}");
+        assert!(!mixed.decided(&deny).0, "not denied by {rule}");
+        assert!(Call::to(UNARY).decided(&allow).0 && !Call::to(UNARY).decided(&deny).0, "{rule}");
+    }
+}
+
 /// `""` is for peers without a name; SPIFFE IDs often come with an empty subject.
 #[test]
 fn an_empty_subject_is_no_name_beside_others() {
@@ -384,7 +410,8 @@ fn what_is_hardly_meant_is_found() {
             {"name":"fine","source":{"principals":["a"]},"request":{"paths":["/a.B/C","/a.B/*","*/C","/a*","*"]}},
             {"name":"secret","request":{"headers":[{"key":"authorization","values":["Bearer x"]}]}},
             {"name":"binary","request":{"headers":[{"key":"k-bin","values":["AQ"]}]}},
-            {"name":"all"}
+            {"name":"all"},
+            {"name":"but","request":{"countersign":{"not":{"headers":[{"key":"k","values":["evil"]}]}}}}
         ]}"#,
     );
     let found: Vec<_> = policy.lint().iter().map(|lint| (lint.code, lint.line)).collect();
@@ -396,6 +423,7 @@ fn what_is_hardly_meant_is_found() {
         ("credential-header", 7),
         ("binary-header", 8),
         ("allows-everything", 9),
+        ("escapable-denial", 10),
     ];
     assert_eq!(found, expected);
 }

@@ -159,6 +159,7 @@ fn what_is_wrong_with_an_expression_has_its_place_in_the_policy() {
         ("caller == 'x'", 0, "unknown variable \"caller\"", "request, source and token"),
         ("source.tls && x", 14, "unknown variable \"x\"", ""),
         ("request.path.matches('x')", 20, "no function matches", "cost too much"),
+        ("_starts(request.path)", 7, "no function _starts", ""),
         ("request.path.startWith('x')", 22, "no function startWith", "did you mean startsWith?"),
         ("[1].all(x, [2].all(y, x == y))", 18, "a macro walks within another", ""),
         ("Message{a: 1} == 1", 7, "no messages to make", ""),

@@ -3,11 +3,11 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use countersign::Principal;
-use countersign::authorization::Policy;
-use countersign::identity::TokenClaims;
+use countersign::authorization::{PeerFacts, Policy, PolicyRequest};
+use countersign::identity::{MethodPath, PeerIdentity, TokenClaims};
 use serde_json::{Value, json};
 
-use crate::support::{Call, Peer};
+use crate::support::{Call, Peer, policy};
 
 const PATH: &str = "/orders.v1.Orders/Get";
 
@@ -127,6 +127,37 @@ fn none_of_what_stands_under_not_may_hold() {
         &json!({"not": {"paths": ["*/Delete"], "headers": [{"key": "k", "values": ["*"]}]}}),
     );
     check(&text, &[call()], &[Call::to("/orders.v1.Orders/Delete"), call().header("k", "x")]);
+}
+
+/// Where the transport does not tell the address, it may be any.
+#[test]
+fn who_may_be_anywhere_is_kept_out_by_rules_about_addresses() {
+    let inside = json!({"source": {"countersign": {"addresses": ["10.0.0.0/8"]}}});
+    let outside = json!({"source": {"countersign": {"not": {"addresses": ["10.0.0.0/8"]}}}});
+    let named = |rule: &Value| {
+        let mut rule = rule.clone();
+        rule["name"] = "r".into();
+        rule
+    };
+    let unknown = PeerIdentity::unknown();
+    let at = |address: &str| PeerFacts::plaintext().at(address.parse().expect("an address"));
+    let headers = http::HeaderMap::new();
+    for (rule, passes) in [(&inside, at("10.0.0.1")), (&outside, at("192.0.2.1"))] {
+        let allow = json!({"name": "p", "allow_rules": [named(rule)]});
+        let other = if rule == &inside { &outside } else { &inside };
+        let deny = json!({"name": "p", "deny_rules": [named(other)],
+                          "allow_rules": [{"name": "all"}]});
+        for text in [allow, deny] {
+            let policy = policy(&text.to_string());
+            let allowed = |peer| {
+                let path = MethodPath::parse("/a.B/C").expect("canonical");
+                let request = PolicyRequest::new(path, &headers, peer, UNIX_EPOCH);
+                policy.decide(&request).is_allowed()
+            };
+            assert!(allowed(passes), "{text}");
+            assert!(!allowed(PeerFacts::from(&unknown)), "{text}");
+        }
+    }
 }
 
 #[test]

@@ -137,6 +137,11 @@ impl Expression {
     pub(super) fn reads_headers(&self) -> bool {
         self.reads.headers
     }
+
+    /// Whether it asks whom an authenticator proved.
+    pub(super) fn reads_callers(&self) -> bool {
+        self.reads.callers()
+    }
 }
 
 impl fmt::Debug for Expression {
@@ -201,7 +206,8 @@ impl Check {
                 self.expression(&select.operand, own, depth, walks)
             }
             Expr::Call(call) => {
-                let named = call.func_name.starts_with(|c: char| c.is_ascii_alphabetic());
+                // Operators have names that nobody can write.
+                let named = call.func_name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
                 if named && !FUNCTIONS.contains(&call.func_name.as_str()) {
                     let hint = match call.func_name.as_str() {
                         "matches" => Some(

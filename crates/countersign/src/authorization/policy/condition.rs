@@ -8,6 +8,7 @@ use super::groups::GroupSet;
 use super::pattern::TextSet;
 use super::request::{CertificateFacts, PolicyRequest};
 use super::tokens::TokenSet;
+use crate::authentication::Anonymous;
 use crate::identity::{Principal, TokenClaims};
 
 /// What a rule asks for; all of a rule's conditions have to hold.
@@ -41,8 +42,14 @@ pub(super) struct Seen<'a> {
     pub(super) any_kind: bool,
     /// Each value of a repeated header counts, and not only all of them joined.
     pub(super) any_value: bool,
-    /// For a rule that denies: what cannot be decided holds.
+    /// For a rule that denies, or a part of another that must not hold: what cannot be decided
+    /// holds.
     pub(super) denies: bool,
+    /// A certificate came with evidence that was bad: whom it proves, nobody knows.
+    pub(super) unsettled: bool,
+    /// The same two for what must not hold.
+    pub(super) any_kind_not: bool,
+    pub(super) any_value_not: bool,
 }
 
 /// The authenticator that vouches for the owners of API keys.
@@ -58,9 +65,11 @@ impl Condition {
             Self::Tokens(tokens) => request.any_caller(|caller| tokens.allow(caller)),
             Self::ApiKeyOwners(owners) => request
                 .any_caller(|caller| owner(caller).is_some_and(|owner| owners.matches(owner))),
+            Self::Authenticators(_) if seen.unsettled => seen.denies,
             Self::Authenticators(names) => {
                 request.any_caller(|caller| names.matches(caller.authenticator()))
             }
+            Self::Addresses(_) if request.peer.nowhere => seen.denies,
             Self::Addresses(networks) => {
                 let address = request.peer.address;
                 address.is_some_and(|address| networks.iter().any(|one| one.contains(address)))
@@ -71,8 +80,9 @@ impl Condition {
             Self::Token => request.any_caller(|caller| token(caller).is_some()),
             Self::Times(windows) => windows.iter().any(|window| window.contains(request.now)),
             // What cannot be evaluated keeps callers out, whichever the rule.
+            Self::Expression(one) if seen.unsettled && one.reads_callers() => seen.denies,
             Self::Expression(one) => one.evaluate(seen).unwrap_or(seen.denies),
-            Self::Not(condition) => !condition.holds(seen),
+            Self::Not(condition) => !condition.holds(&seen.negated()),
         }
     }
 
@@ -113,12 +123,13 @@ impl Condition {
     /// Whether it says anything about who calls, so that nobody meets it unproven.
     pub(super) fn proves_caller(&self) -> bool {
         match self {
+            // Who shows nothing is known to this one too.
+            Self::Authenticators(names) => !names.matches(Anonymous::NAME),
             // A peer over TLS without a certificate has the empty name.
             Self::Principals(names) => !names.matches(""),
             Self::Groups(groups) => !groups.parts().any(|part| part.principals.matches("")),
             Self::Tokens(_)
             | Self::ApiKeyOwners(_)
-            | Self::Authenticators(_)
             | Self::Proven
             | Self::Certificate
             | Self::Token => true,
@@ -144,6 +155,19 @@ pub(super) fn owner(caller: &Principal) -> Option<&str> {
 }
 
 impl<'a> Seen<'a> {
+    /// The same call for a condition that must not hold: the reading that keeps more callers out
+    /// is the other one there.
+    fn negated(&self) -> Self {
+        Self {
+            any_kind: self.any_kind_not,
+            any_value: self.any_value_not,
+            any_kind_not: self.any_kind,
+            any_value_not: self.any_value,
+            denies: !self.denies,
+            ..*self
+        }
+    }
+
     /// Asks for each name that the peer goes by. Without TLS it has none, over TLS without a
     /// certificate the empty one (gRFC A43).
     pub(super) fn any_name(&self, mut wanted: impl FnMut(&'a str) -> bool) -> bool {

@@ -32,8 +32,10 @@ pub(super) fn policy(policy: &Policy) -> Vec<PolicyLint> {
             for condition in &rule.conditions {
                 lints.condition(condition);
                 let joined = inner.options.repeated_headers == RepeatedHeaders::Joined;
-                if effect == Effect::Deny && joined {
-                    lints.escapable(condition);
+                match (effect, condition) {
+                    (Effect::Deny, one) if joined => lints.escapable(one),
+                    (Effect::Allow, Condition::Not(one)) if joined => lints.escapable(one),
+                    _ => {}
                 }
             }
         }
@@ -127,7 +129,7 @@ impl Lints<'_> {
         {
             self.add(
                 "escapable-denial",
-                &format!("denies by {key}, and a caller that sends it twice is not denied"),
+                &format!("keeps out by {key}, and a caller that sends it twice is not kept out"),
                 "set \"repeated_headers\" to \"strictest\", or allow by the header instead",
             );
         }

@@ -289,13 +289,18 @@ impl Policy {
 
     /// The rule by which a call may pass whose caller could prove nothing, and nobody denies.
     ///
-    /// The evidence of such a call was bad. It counts only for rules that ask for none.
+    /// The evidence of such a call was bad. It counts only for rules that ask for none. Whom its
+    /// certificate would have proven counts against it: bad evidence beside it sheds nothing.
     pub(crate) fn allows_unproven(&self, request: &PolicyRequest<'_>) -> Option<&Arc<str>> {
         let inner = &*self.inner;
-        if inner.deny.first(&self.seen(Effect::Deny, request)).is_some() {
+        let unsettled = request.peer.certificate.is_some();
+        let seen = Seen { unsettled, ..self.seen(Effect::Deny, request) };
+        // One by one: the index finds rules by callers, and here are none.
+        let mut rules = inner.deny.rules().iter();
+        if rules.any(|rule| rule.conditions.iter().all(|condition| condition.holds(&seen))) {
             return None;
         }
-        let seen = self.seen(Effect::Allow, request);
+        let seen = Seen { unsettled, ..self.seen(Effect::Allow, request) };
         let id = inner.allow.first_among(&seen, access::is_public)?;
         Some(&inner.allow.rules()[id].name)
     }
@@ -342,19 +347,24 @@ impl Policy {
     fn seen<'a>(&self, effect: Effect, request: &'a PolicyRequest<'a>) -> Seen<'a> {
         let options = &self.inner.options;
         let denies = effect == Effect::Deny;
+        let any_kind = |strictly| match options.certificate_names {
+            CertificateNames::FirstKind => false,
+            CertificateNames::AnyKind => true,
+            CertificateNames::Strictest => strictly,
+        };
+        let any_value = |strictly| match options.repeated_headers {
+            RepeatedHeaders::Joined => false,
+            RepeatedHeaders::AnyValue => true,
+            RepeatedHeaders::Strictest => strictly,
+        };
         Seen {
             request,
-            any_kind: match options.certificate_names {
-                CertificateNames::FirstKind => false,
-                CertificateNames::AnyKind => true,
-                CertificateNames::Strictest => denies,
-            },
-            any_value: match options.repeated_headers {
-                RepeatedHeaders::Joined => false,
-                RepeatedHeaders::AnyValue => true,
-                RepeatedHeaders::Strictest => denies,
-            },
+            any_kind: any_kind(denies),
+            any_value: any_value(denies),
             denies,
+            unsettled: false,
+            any_kind_not: any_kind(!denies),
+            any_value_not: any_value(!denies),
         }
     }
 }

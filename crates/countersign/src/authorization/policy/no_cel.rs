@@ -31,4 +31,8 @@ impl Expression {
     pub(super) fn reads_headers(&self) -> bool {
         match *self {}
     }
+
+    pub(super) fn reads_callers(&self) -> bool {
+        match *self {}
+    }
 }

@@ -25,7 +25,8 @@ pub enum CertificateNames {
     /// `any-kind`: all of them (the letter of gRFC A43). Rules match more callers, those that
     /// allow too.
     AnyKind,
-    /// `strictest`: the first kind for rules that allow, all kinds for rules that deny.
+    /// `strictest`: the first kind for rules that allow, all kinds for rules that deny; under
+    /// `not` the other way round.
     Strictest,
 }
 
@@ -42,7 +43,8 @@ pub enum RepeatedHeaders {
     Joined,
     /// `any-value`: the joined text, or any one of its values.
     AnyValue,
-    /// `strictest`: joined for rules that allow, any value for rules that deny.
+    /// `strictest`: joined for rules that allow, any value for rules that deny; under `not` the
+    /// other way round.
     Strictest,
 }
 

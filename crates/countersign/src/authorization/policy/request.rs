@@ -4,7 +4,7 @@ use std::time::SystemTime;
 use http::HeaderMap;
 
 use crate::authentication::Authenticated;
-use crate::identity::{MethodPath, PeerIdentity, Principal};
+use crate::identity::{MethodPath, PeerAddress, PeerIdentity, Principal};
 
 /// What a policy is asked about: one call. Borrowed from end to end, so that asking allocates
 /// nothing.
@@ -96,6 +96,8 @@ pub struct PeerFacts<'a> {
     pub(super) tls: bool,
     pub(super) certificate: Option<CertificateFacts<'a>>,
     pub(super) address: Option<IpAddr>,
+    /// The transport does not tell where the peer is: perhaps at any address.
+    pub(super) nowhere: bool,
 }
 
 /// The names in a certificate whose chain was verified.
@@ -118,13 +120,13 @@ impl<'a> PeerFacts<'a> {
 
     /// A peer over TLS, with the names in its verified certificate, if it showed one.
     pub fn tls(certificate: Option<CertificateFacts<'a>>) -> Self {
-        Self { tls: true, certificate, address: None }
+        Self { tls: true, certificate, ..Self::default() }
     }
 
     /// The same peer at an address.
     #[must_use]
     pub fn at(mut self, address: IpAddr) -> Self {
-        self.address = Some(address);
+        (self.address, self.nowhere) = (Some(address), false);
         self
     }
 }
@@ -136,6 +138,8 @@ impl<'a> From<&'a PeerIdentity> for PeerFacts<'a> {
             dns_names: certificate.dns_names(),
             subject: certificate.subject(),
         });
-        Self { tls: peer.tls().is_some(), certificate, address: peer.address().ip() }
+        let nowhere = matches!(peer.address(), PeerAddress::Unknown);
+        let address = peer.address().ip();
+        Self { tls: peer.tls().is_some(), certificate, address, nowhere }
     }
 }

@@ -73,6 +73,11 @@ impl Reads {
         fields.is_some_and(|fields| fields.iter().all(|field| self.field(root, field)))
     }
 
+    /// Whether it is asked whom an authenticator proved.
+    pub(super) fn callers(&self) -> bool {
+        self.token || self.source.iter().any(|one| ["principal", "authenticator"].contains(one))
+    }
+
     /// Makes ready what is asked for, in time and space that the call's bounds bound.
     pub(super) fn add_to(
         &self,
