@@ -14,6 +14,8 @@ use crate::clock::ManualClock;
 
 /// How long a change may take from one handle to another. Real time; a good store takes a second.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any store lets pass before it looks for changes.
+const A_LOOK: Duration = Duration::from_secs(3);
 
 /// Puts a store through everything that is asked of one.
 ///
@@ -219,7 +221,7 @@ async fn tells_watchers(store: &Arc<dyn KeyStore>, other: &Arc<dyn KeyStore>) {
     for changes in [&mut own, &mut others] {
         let told = async {
             loop {
-                if tokio::time::timeout(Duration::from_secs(1), changes.next()).await.is_ok() {
+                if tokio::time::timeout(A_LOOK, changes.next()).await.is_ok() {
                     break;
                 }
                 marker.version = store.update(marker.clone()).await.expect("updated");

@@ -228,7 +228,7 @@ impl KeyStore for FileKeys {
 
     fn watch(&self) -> Option<Box<dyn KeyChanges>> {
         let (shared, seen) = (Arc::clone(&self.shared), self.shared.current.load_full());
-        Some(Box::new(Watch { shared, seen, changed: Vec::new() }))
+        Some(Box::new(Watch { shared, seen, changed: Vec::new(), looks_at: next_look() }))
     }
 }
 
@@ -242,6 +242,12 @@ struct Watch {
     shared: Arc<Shared>,
     seen: Arc<Content>,
     changed: Vec<KeyId>,
+    /// Kept, so that whoever waits for less than a look, again and again, gets one all the same.
+    looks_at: Instant,
+}
+
+fn next_look() -> Instant {
+    Instant::now() + FileKeys::POLL
 }
 
 #[async_trait]
@@ -251,9 +257,10 @@ impl KeyChanges for Watch {
             if let Some(id) = self.changed.pop() {
                 return Some(KeyChange::Key(id));
             }
-            tokio::time::sleep(FileKeys::POLL).await;
+            tokio::time::sleep_until(self.looks_at).await;
             let now = self.shared.fresh().await;
             // Nothing is waited for from here on: no change is lost when this is dropped.
+            self.looks_at = next_look();
             self.changed = differences(&self.seen.records, &now.records);
             self.seen = now;
         }
@@ -453,5 +460,20 @@ mod tests {
         assert!(keys.get(&record().id).await.expect("known").is_some(), "looked at within POLL");
         tokio::time::advance(FileKeys::POLL).await;
         assert!(keys.get(&record().id).await.expect("known").is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_less_than_a_look_again_and_again_hears_of_changes() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let keys = file(&dir);
+        let mut changes = keys.watch().expect("a watch");
+        let other = FileKeys::open(keys.path()).expect("the same file");
+        other.insert(record()).await.expect("inserted");
+        let patience = FileKeys::POLL.mul_f64(0.9);
+        let mut heard = None;
+        for _ in 0..3 {
+            heard = heard.or(tokio::time::timeout(patience, changes.next()).await.ok());
+        }
+        assert!(matches!(heard, Some(Some(KeyChange::Key(id))) if id == record().id), "{heard:?}");
     }
 }
