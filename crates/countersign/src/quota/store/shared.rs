@@ -117,6 +117,9 @@ impl SharedQuota {
     }
 
     /// How long a call waits for the store, connecting included. Default: 100 ms; at most 10 s.
+    ///
+    /// Keep it below the callers' deadlines: a question that its caller gives up says nothing of
+    /// the store, so one that hangs would never be left alone.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline.min(Self::MAX_DEADLINE);
         self
