@@ -67,6 +67,7 @@
 pub mod audit;
 pub mod authentication;
 pub mod authorization;
+mod causes;
 pub mod clock;
 pub mod credentials;
 pub mod danger;

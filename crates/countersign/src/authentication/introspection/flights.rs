@@ -1,6 +1,5 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::Occupied;
-use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::answer::{Expected, Verdict};
 use super::cache::{Answers, Asked, Entry, Key, key_of};
 use super::endpoint::{Endpoint, Trouble};
 use super::health::{Change, Health, Sign, luck};
+use crate::causes::chain;
 use crate::identity::Source;
 use crate::secret::Secret;
 
@@ -205,7 +205,7 @@ impl Shared {
             Change::None => {}
             Change::Rests(rest) => tracing::warn!(
                 %endpoint,
-                error = trouble.map(chain).unwrap_or_default(),
+                error = trouble.map(|trouble| chain(trouble)).unwrap_or_default(),
                 rest_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX),
                 "the introspection endpoint fails, and is left alone for a while"
             ),
@@ -251,17 +251,6 @@ impl Drop for Landing<'_> {
     fn drop(&mut self) {
         self.shared.flights().end(self.key, self.number);
     }
-}
-
-fn chain(trouble: &Trouble) -> String {
-    let mut text = trouble.to_string();
-    let mut source = trouble.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

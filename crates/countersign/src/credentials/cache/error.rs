@@ -123,21 +123,10 @@ impl Error for Cause {
     }
 }
 
-/// An error and its causes in one line, for logs.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        words.push_str(": ");
-        words.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::causes::chain;
 
     #[test]
     fn the_cause_is_told_once_and_the_class_is_kept() {

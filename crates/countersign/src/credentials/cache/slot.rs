@@ -6,7 +6,6 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::engine::Core;
-use super::error::chain;
 use super::flight::{Flight, Landing, Outcome};
 use super::held::{Began, Held};
 use super::source::{FetchedToken, TokenRequest};
@@ -14,6 +13,7 @@ use super::telemetry::count;
 use super::warm::Next;
 use super::windows::Phase;
 use super::{TokenError, TokenSource, backoff};
+use crate::causes::chain;
 
 /// A token is not given up for a server's word more often than this.
 const BETWEEN_REJECTIONS: Duration = Duration::from_secs(30);

@@ -11,6 +11,7 @@ use super::error::{QuotaStoreError, QuotaStoreErrorKind};
 use super::known::Known;
 use super::share::Share;
 use super::{Allowance, Limit, QuotaStore};
+use crate::causes::chain;
 
 /// What happens to calls while the store cannot be asked. There is no default, since both ways
 /// of failing hurt somebody: who runs the service chooses.
@@ -300,18 +301,6 @@ impl Verdict {
 
 fn names(buckets: &[Bucket<'_>]) -> Vec<String> {
     buckets.iter().map(Bucket::name).collect()
-}
-
-/// An error with its causes, as one line.
-fn chain(error: &QuotaStoreError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

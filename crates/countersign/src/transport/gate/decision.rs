@@ -18,6 +18,7 @@ use crate::authentication::{
     Presented, Reason,
 };
 use crate::authorization::{Access, Policy, Rule};
+use crate::causes::chain;
 use crate::identity::{MethodPath, PeerIdentity, Principal};
 use crate::quota::Exceeded;
 
@@ -271,17 +272,10 @@ impl Refusal {
     }
 
     pub(super) fn evidence(error: &AuthenticationError) -> Box<Self> {
-        let mut detail = error.to_string();
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            detail.push_str(": ");
-            detail.push_str(&cause.to_string());
-            source = cause.source();
-        }
         Box::new(Self {
             nonce: error.nonce().map(str::to_owned),
             retry_after: error.retry_after(),
-            ..Self::new(error.reason(), detail)
+            ..Self::new(error.reason(), chain(error))
         })
     }
 }

@@ -1,3 +1,4 @@
+use std::error::Error;
 use std::net::IpAddr;
 
 use bytes::Bytes;

@@ -13,6 +13,7 @@ use super::fetcher::{Fetched, Fetcher};
 use super::state::{State, backoff, luck, refresh_after};
 use super::{KeySettings, KeysError};
 use crate::authentication::Generation;
+use crate::causes::chain;
 
 /// What the keeper and those who ask share.
 #[derive(Debug)]
@@ -144,17 +145,6 @@ impl Shared {
         }
         state.last_error = Some(Arc::new(error));
     }
-}
-
-/// An error with its causes, for a line of the log.
-pub(super) fn chain(error: &KeysError) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        text += &format!(": {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 /// A reading that is under way. However it ends, those who wait for it learn that it did.

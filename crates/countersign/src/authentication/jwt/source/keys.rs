@@ -13,10 +13,11 @@ use super::super::keys::Found;
 use super::super::{Algorithm, KeySet, SkippedKey};
 use super::discovery::MetadataUrls;
 use super::fetcher::Fetcher;
-use super::keeper::{Held, Kept, Shared, chain, keep};
+use super::keeper::{Held, Kept, Shared, keep};
 use super::state::{State, Verdict};
 use super::{KeySettings, KeySource, KeySourceError, KeysError, KeysUnavailable, Source};
 use crate::authentication::Generation;
+use crate::causes::chain;
 use crate::fetch::Url;
 
 /// The keys of one issuer, kept fresh by a task that starts with the first question and ends
@@ -196,7 +197,7 @@ impl Keys {
             started: state.begun,
             failed: self.shared.failed.load(Ordering::Relaxed),
             joined: self.shared.joined.load(Ordering::Relaxed),
-            last_error: state.last_error.as_deref().map(chain),
+            last_error: state.last_error.as_deref().map(|error| chain(error)),
         }
     }
 
