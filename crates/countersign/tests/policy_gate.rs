@@ -392,7 +392,7 @@ async fn a_stranger_cannot_tell_methods_apart_and_a_caller_learns_no_rule() {
 // --- what is remembered --------------------------------------------------------------------------
 
 #[tokio::test]
-async fn who_was_proven_is_remembered_and_what_the_policy_said_is_not() {
+async fn who_was_proven_is_remembered_and_what_metadata_or_time_may_change_is_not() {
     let text = r#"{"name": "p", "allow_rules": [{
         "name": "mornings",
         "source": {"countersign": {"authenticators": ["tokens"]}},
@@ -422,6 +422,70 @@ async fn who_was_proven_is_remembered_and_what_the_policy_said_is_not() {
         assert_eq!(told(&answer), expected, "{hour} {metadata:?}");
     }
     assert_eq!(tokens.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn one_header_or_one_hour_more_counts_over_a_connection_that_is_remembered() {
+    let allowed = r#""allow_rules": [
+        {"name": "all", "source": {"countersign": {"authenticators": ["tokens"]}}}
+    ]"#;
+    for (what, deny, metadata, hour) in [
+        ("a header", r#"{"headers": [{"key": "x-probation", "values": ["*"]}]}"#, true, 7),
+        ("an hour", r#"{"countersign": {"times": [{"from": "12:00", "to": "13:00"}]}}"#, false, 12),
+        (
+            "an hour and the method",
+            r#"{"paths": ["*/SayHello"],
+                "countersign": {"times": [{"from": "12:00", "to": "13:00"}]}}"#,
+            false,
+            12,
+        ),
+    ] {
+        let deny = format!(r#""deny_rules": [{{"name": "not-then", "request": {deny}}}]"#);
+        let text = format!(r#"{{"name": "p", {deny}, {allowed}}}"#);
+        let at = |hour: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(hour * 3600);
+        let clock = ManualClock::new(at(7));
+        let gate = Gate::builder().authenticate(Tokens::default()).authorize(policy(&text));
+        let gate = gate.clock(clock.clone()).build().expect("a gate");
+        let (server, _) = behind(&gate).await;
+        let mut client = RawClient::connect(&server).await;
+        for _ in 0..3 {
+            assert_eq!(told(&client.call(SAY_HELLO, &[ALICE]).await), "passes", "{what}");
+        }
+        clock.set(at(hour));
+        let more = [ALICE, ("x-probation", "yes")];
+        let more = if metadata { &more[..] } else { &more[..1] };
+        assert_eq!(told(&client.call(SAY_HELLO, more).await), DENIED, "{what}");
+        clock.set(at(7));
+        assert_eq!(told(&client.call(SAY_HELLO, &[ALICE]).await), "passes", "{what}, as before");
+    }
+}
+
+#[tokio::test]
+async fn what_the_policy_said_of_one_method_or_caller_is_not_said_of_another() {
+    let (server, reached) = behind(&gate_of_readers()).await;
+    let mut client = RawClient::connect(&server).await;
+    for round in 0..3 {
+        assert_eq!(told(&client.call(SAY_HELLO, &[ALICE]).await), "passes", "{round}");
+        assert_eq!(passed_by(&reached), ("writers".to_owned(), Some("alice".to_owned())));
+        assert_eq!(told(&client.call(SAY_HELLO, &[BOB]).await), DENIED, "{round}");
+        assert_eq!(told(&client.call(RESET, &[ALICE]).await), DENIED, "{round}");
+        assert_eq!(told(&client.call(SAY_HELLO, &[]).await), MISSING, "{round}");
+        assert_eq!(told(&client.call(HEALTH, &[BOB]).await), "passes", "{round}");
+        assert_eq!(passed_by(&reached).0, "health");
+    }
+}
+
+/// No rule of its policy may say another thing of the next call.
+fn gate_of_readers() -> Gate {
+    let text = r#"{"name": "p",
+        "deny_rules": [{"name": "no-reset", "request": {"paths": ["*/Reset"]}}],
+        "allow_rules": [
+            {"name": "health", "request": {"paths": ["/grpc.health.v1.Health/*"]}},
+            {"name": "writers", "source": {"countersign": {"tokens": [
+                {"issuers": ["https://id.example"], "scopes": ["orders:write"]}
+            ]}}}
+        ]}"#;
+    builder().authorize(policy(text)).build().expect("a gate")
 }
 
 // --- a new policy --------------------------------------------------------------------------------
@@ -460,6 +524,11 @@ async fn a_reloaded_policy_holds_from_the_next_call_on_over_the_same_connection(
     assert_eq!(told(&client.call(SAY_HELLO, &[ALICE]).await), "passes");
     assert_eq!(passed_by(&reached).0, "alice");
     assert_eq!(file.report().replaced, 1);
+
+    std::fs::write(&path, BOTH).expect("written");
+    assert!(file.reload().expect("a policy"));
+    assert_eq!(told(&client.call(SAY_HELLO, &[ALICE]).await), "passes");
+    assert_eq!(passed_by(&reached).0, "anybody-known", "the rule of the policy that holds now");
 }
 
 #[test]

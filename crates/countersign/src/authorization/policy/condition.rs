@@ -95,6 +95,26 @@ impl Condition {
         }
     }
 
+    /// Whether what it says may change between two calls of the same callers to the same method
+    /// over the same connection.
+    pub(super) fn is_volatile(&self) -> bool {
+        match self {
+            // What an expression reads is not looked into.
+            Self::Header { .. } | Self::Times(_) | Self::Expression(_) => true,
+            Self::Not(inner) => inner.is_volatile(),
+            Self::Paths(_)
+            | Self::Principals(_)
+            | Self::Tokens(_)
+            | Self::ApiKeyOwners(_)
+            | Self::Authenticators(_)
+            | Self::Addresses(_)
+            | Self::Groups(_)
+            | Self::Proven
+            | Self::Certificate
+            | Self::Token => false,
+        }
+    }
+
     /// An authenticator that it asks for and that is none of these: a rule that allows would let
     /// nobody in, and one that denies would keep nobody out.
     pub(super) fn unknown_authenticator(&self, known: &[impl AsRef<str>]) -> Option<&str> {

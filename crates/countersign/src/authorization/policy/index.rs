@@ -15,9 +15,21 @@ use crate::identity::MethodPath;
 #[derive(Debug)]
 pub(super) struct RuleIndex {
     rules: Vec<Rule>,
+    /// Which of them may say another thing of the next call of the same caller to the same
+    /// method over the same connection.
+    volatile: Vec<bool>,
     paths: PathIndex,
     callers: CallerIndex,
     others: Vec<u32>,
+}
+
+/// What there is among the rules of one list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The first rule in the file's order that matches.
+    pub(super) rule: Option<usize>,
+    /// No rule was looked at that is volatile.
+    pub(super) steady: bool,
 }
 
 impl RuleIndex {
@@ -37,30 +49,29 @@ impl RuleIndex {
             }
         }
         let (paths, callers) = (PathIndex::new(&paths), callers.index());
-        Self { rules, paths, callers, others }
+        let volatile = |rule: &Rule| rule.conditions.iter().any(Condition::is_volatile);
+        let volatile = rules.iter().map(volatile).collect();
+        Self { rules, volatile, paths, callers, others }
     }
 
     pub(super) fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// The first rule in the file's order that matches.
-    pub(super) fn first(&self, seen: &Seen<'_>) -> Option<usize> {
+    pub(super) fn first(&self, seen: &Seen<'_>) -> Found {
         self.first_among(seen, |_| true)
     }
 
     /// The first that matches among those that are wanted.
-    pub(super) fn first_among(
-        &self,
-        seen: &Seen<'_>,
-        wanted: impl Fn(&Rule) -> bool,
-    ) -> Option<usize> {
+    pub(super) fn first_among(&self, seen: &Seen<'_>, wanted: impl Fn(&Rule) -> bool) -> Found {
         let mut best = None;
+        let mut steady = true;
         let mut look = |ids: &[u32]| {
             // Ids ascend, so what follows the first match, or the best so far, is not better.
             let before = |id: &&u32| best.is_none_or(|best| **id < best);
             let holds = |id: &&u32| {
                 let rule = &self.rules[**id as usize];
+                steady &= !self.volatile[**id as usize];
                 wanted(rule) && rule.conditions.iter().all(|condition| condition.holds(seen))
             };
             if let Some(id) = ids.iter().take_while(before).find(holds) {
@@ -70,7 +81,7 @@ impl RuleIndex {
         self.paths.each(&seen.request.path(), &mut look);
         self.callers.each(seen, &mut look);
         look(&self.others);
-        best.map(|id| id as usize)
+        Found { rule: best.map(|id| id as usize), steady }
     }
 }
 

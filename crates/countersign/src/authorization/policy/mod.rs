@@ -278,13 +278,16 @@ impl Policy {
     /// Decides one call.
     pub fn decide(&self, request: &PolicyRequest<'_>) -> Decision<'_> {
         let inner = &*self.inner;
-        if let Some(id) = inner.deny.first(&self.seen(Effect::Deny, request)) {
-            return Decision { effect: Effect::Deny, rule: Some(&inner.deny.rules()[id]) };
+        let denying = inner.deny.first(&self.seen(Effect::Deny, request));
+        if let Some(id) = denying.rule {
+            let rule = Some(&inner.deny.rules()[id]);
+            return Decision { effect: Effect::Deny, rule, steady: denying.steady };
         }
-        match inner.allow.first(&self.seen(Effect::Allow, request)) {
-            Some(id) => Decision { effect: Effect::Allow, rule: Some(&inner.allow.rules()[id]) },
-            None => Decision { effect: Effect::Deny, rule: None },
-        }
+        let allowing = inner.allow.first(&self.seen(Effect::Allow, request));
+        let steady = denying.steady && allowing.steady;
+        let rule = allowing.rule.map(|id| &inner.allow.rules()[id]);
+        let effect = if rule.is_some() { Effect::Allow } else { Effect::Deny };
+        Decision { effect, rule, steady }
     }
 
     /// The rule by which a call may pass whose caller could prove nothing, and nobody denies.
@@ -301,7 +304,7 @@ impl Policy {
             return None;
         }
         let seen = Seen { unsettled, ..self.seen(Effect::Allow, request) };
-        let id = inner.allow.first_among(&seen, access::is_public)?;
+        let id = inner.allow.first_among(&seen, access::is_public).rule?;
         Some(&inner.allow.rules()[id].name)
     }
 
@@ -396,12 +399,20 @@ pub enum Effect {
 pub struct Decision<'p> {
     effect: Effect,
     rule: Option<&'p parse::Rule>,
+    steady: bool,
 }
 
 impl<'p> Decision<'p> {
     /// Whether the call may pass.
     pub fn is_allowed(&self) -> bool {
         self.effect == Effect::Allow
+    }
+
+    /// Whether the same policy says the same of every call of the same callers to the same method
+    /// over the same connection: no rule was looked at that reads metadata or the time of day, or
+    /// has an expression.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.steady
     }
 
     /// The name of the rule that decided; `None` when no rule matched, and so nobody may pass.

@@ -24,8 +24,8 @@ pub(super) enum Authorizer {
     Policy(PolicyAuthorizer),
 }
 
-/// A policy is asked for each call, since headers and the time of day may matter to it. What is
-/// remembered for a connection is who was proven, and never what a policy said.
+/// What a policy said is remembered for a connection as long as no other one takes its place, but
+/// where a rule was looked at that may say another thing of the next call.
 #[derive(Debug)]
 pub(super) struct PolicyAuthorizer {
     live: Arc<LivePolicy>,
@@ -119,6 +119,13 @@ impl Authorizer {
         self.policy().map(|policy| Policy::clone(&policy.live.load()))
     }
 
+    /// Counts the policies that there were. What was decided by one is remembered until there is
+    /// another.
+    #[inline]
+    pub(super) fn asked_now(&self) -> u64 {
+        self.policy().map_or(0, |policy| policy.live.generation())
+    }
+
     /// Counts the policies that there were; `None` where there is but one.
     pub(super) fn generation(&self) -> Option<u64> {
         self.policy().filter(|policy| policy.may_change).map(|policy| policy.live.generation())
@@ -145,19 +152,28 @@ fn meeting(needs: &GateNeeds, policy: Policy) -> Result<Policy, GateError> {
     }
 }
 
+/// What a policy let pass.
+struct Granted {
+    permit: Permit,
+    /// The policy, where there is an audit.
+    policy: Option<Policy>,
+    /// Whether it would say so again.
+    steady: bool,
+}
+
 impl PolicyAuthorizer {
     fn request<'a>(&self, gate: &Inner, question: Question<'a>) -> PolicyRequest<'a> {
         let Question { path, headers, peer } = question;
         PolicyRequest::new(path, headers, PeerFacts::from(peer), gate.clock.now())
     }
 
-    /// Asks for those who were proven. The policy comes along where there is an audit.
+    /// Asks for those who were proven.
     fn permit(
         &self,
         gate: &Inner,
         question: Question<'_>,
         callers: &[Authenticated],
-    ) -> Result<(Permit, Option<Policy>), Box<Refusal>> {
+    ) -> Result<Granted, Box<Refusal>> {
         let request = self.request(gate, question).with_callers(callers);
         let policy = self.live.load();
         let asked = gate.audit.as_ref().map(|_| Policy::clone(&policy));
@@ -166,7 +182,7 @@ impl PolicyAuthorizer {
         let (reason, detail) = match (decision.rule(), decision.is_allowed()) {
             (Some(rule), true) => {
                 let permit = Permit::new(Arc::clone(rule), known.or(callers.first()).cloned());
-                return Ok((permit, asked));
+                return Ok(Granted { permit, policy: asked, steady: decision.is_steady() });
             }
             // A verified certificate is a name, whether or not an authenticator vouches for it.
             _ if known.is_none() && question.peer.certificate().is_none() => {
@@ -194,7 +210,7 @@ impl Inner {
         match &self.authorizer {
             Authorizer::Rules(rules) => rules.find(&question.path)?.authorize(callers).ok().map(Ok),
             Authorizer::Policy(policy) => {
-                Some(policy.permit(self, question, callers).map(|(permit, _)| permit))
+                Some(policy.permit(self, question, callers).map(|granted| granted.permit))
             }
         }
     }
@@ -202,14 +218,19 @@ impl Inner {
     pub(super) fn authorize_by_policy(
         &self,
         policy: &PolicyAuthorizer,
-        question: Question<'_>,
+        call: Call<'_>,
+        path: MethodPath<'_>,
         callers: Arc<[Authenticated]>,
         carried: Carried,
     ) -> Decision {
         let generation = policy.live.generation();
+        let question = Question { path, headers: call.headers, peer: call.peer };
         match policy.permit(self, question, &callers) {
-            Ok((permit, asked)) => {
-                let context = AuthContext::decided_by(generation, asked, permit, callers);
+            Ok(Granted { permit, policy, steady }) => {
+                let context = AuthContext::decided_by(generation, policy, permit, callers);
+                if steady {
+                    self.remember_pass(call, false, &context);
+                }
                 Decision::Pass(context, carried)
             }
             Err(refusal) => Decision::Refused(refusal),

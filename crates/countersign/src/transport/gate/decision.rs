@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use http::uri::Uri;
 
-use super::authorizer::Question;
 use super::context::AuthContext;
 use super::denial::DecisionId;
 use super::layer::Inner;
@@ -164,7 +163,8 @@ impl Inner {
     /// What the connection remembers, and what the call presents if that had to be known.
     fn recall<'a>(&self, call: Call<'a>, presented: &mut Option<Presented<'a>>) -> Recalled {
         let Some(memory) = call.memory else { return Recalled::Nothing };
-        memory.recall(&self.mark, call.uri.path(), &*self.clock, || {
+        let generation = self.authorizer.asked_now();
+        memory.recall(&self.mark, call.uri.path(), generation, &*self.clock, || {
             let found = presented.insert(Presented::find(call.headers, self.reads));
             found.credential().map_err(drop)
         })
@@ -202,8 +202,7 @@ impl Inner {
         carried: Carried,
     ) -> Decision {
         if let Some(policy) = self.authorizer.policy() {
-            let question = Question { path, headers: call.headers, peer: call.peer };
-            return self.authorize_by_policy(policy, question, callers, carried);
+            return self.authorize_by_policy(policy, call, path, callers, carried);
         }
         let denied = match rule.map(|rule| rule.authorize(&callers)) {
             Some(Ok(permit)) => {
@@ -244,7 +243,7 @@ impl Inner {
         rule.authorize(&[]).ok().map(|permit| AuthContext::new(permit, Arc::clone(&self.nobody)))
     }
 
-    fn remember_pass(&self, call: Call<'_>, public: bool, context: &AuthContext) {
+    pub(super) fn remember_pass(&self, call: Call<'_>, public: bool, context: &AuthContext) {
         if let Some(memory) = call.memory {
             memory.pass(&self.mark, call.uri.path(), public, context);
         }

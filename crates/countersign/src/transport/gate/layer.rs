@@ -39,8 +39,10 @@ use crate::transport::warnings::Warnings;
 /// connection ends. Nothing is remembered where one of the gate's authenticators is not
 /// [repeatable](Authenticator::is_repeatable).
 ///
-/// A [policy](crate::authorization::Policy) is asked for each call, and what it said is not
-/// remembered: headers and the time of day may matter to it.
+/// So is what a rule said of the same callers and the same method. A
+/// [policy](crate::authorization::Policy) is asked again once another one takes its place, and
+/// for each call where a rule has to be looked at that reads metadata or the time of day, or that
+/// has an expression.
 ///
 /// # How long a call may go on
 ///

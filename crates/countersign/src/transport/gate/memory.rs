@@ -83,10 +83,12 @@ impl Memory {
     const ONE_IN: usize = 16;
 
     /// `present` finds the call's one credential. `Err` when it is none that could be known.
+    /// What was let pass by another generation of the gate's policy is not known any more.
     pub(super) fn recall<'a>(
         &self,
         gate: &Arc<GateMark>,
         path: &str,
+        generation: u64,
         clock: &dyn Clock,
         present: impl FnOnce() -> Result<Credential<'a>, ()>,
     ) -> Recalled {
@@ -95,7 +97,8 @@ impl Memory {
             return Recalled::Nothing;
         };
         let mix = mix(path);
-        let pass = known.passes.iter().find(|pass| pass.mix == mix && *pass.path == *path);
+        let pass = known.passes.iter().find(|pass| pass.is_of(mix, path));
+        let pass = pass.filter(|pass| pass.context.generation() == generation);
         if let Some(pass) = pass.filter(|pass| pass.public) {
             return Recalled::Pass(pass.context.clone());
         }
@@ -156,6 +159,12 @@ impl Memory {
         if !public && !same {
             return;
         }
+        let mix = mix(path);
+        if let Some(pass) = known.passes.iter_mut().find(|pass| pass.is_of(mix, path)) {
+            // Another policy let it pass.
+            pass.context = context.clone();
+            return;
+        }
         if known.passes.len() == Self::MAX_PASSES {
             known.missed = known.missed.wrapping_add(1);
             if !known.missed.is_multiple_of(Self::ONE_IN) {
@@ -163,8 +172,7 @@ impl Memory {
             }
             known.passes.remove(0);
         }
-        let (mix, path) = (mix(path), path.into());
-        known.passes.push(Pass { mix, path, public, context: context.clone() });
+        known.passes.push(Pass { mix, path: path.into(), public, context: context.clone() });
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Box<Known>>> {
@@ -182,6 +190,12 @@ impl Known {
             let gate = Arc::clone(gate);
             Box::new(Self { gate, proven: None, passes: Vec::new(), missed: 0 })
         })
+    }
+}
+
+impl Pass {
+    fn is_of(&self, mix: u64, path: &str) -> bool {
+        self.mix == mix && *self.path == *path
     }
 }
 
