@@ -247,16 +247,17 @@ impl Carried {
         Self { authorization, api_key, proof: authorization }
     }
 
-    /// The credential of a call that passed, looked up where it was found: a call with several
-    /// has no caller, so nobody asks for theirs.
-    pub(crate) fn credential<'a>(
-        &self,
-        headers: &'a HeaderMap,
-    ) -> Option<(Carrier, &'a HeaderValue)> {
-        let at = |carrier, value: Option<&'a HeaderValue>| Some((carrier, value?));
-        let in_authorization = self.authorization.then(|| headers.get(AUTHORIZATION)).flatten();
-        at(Carrier::Authorization, in_authorization)
-            .or_else(|| at(Carrier::ApiKey, self.api_key.then(|| headers.get(&API_KEY)).flatten()))
+    /// Takes all of it out of a call's metadata, so that none of it reaches a handler.
+    ///
+    /// Returns the credential. A call with several has no caller, so nobody asks for theirs.
+    pub(crate) fn take(self, headers: &mut HeaderMap) -> Option<(Carrier, HeaderValue)> {
+        let of = |carrier| move |value| (carrier, value);
+        let token = self.authorization.then(|| headers.remove(AUTHORIZATION)).flatten();
+        if self.proof {
+            headers.remove(DPOP);
+        }
+        let key = self.api_key.then(|| headers.remove(&API_KEY)).flatten();
+        token.map(of(Carrier::Authorization)).or(key.map(of(Carrier::ApiKey)))
     }
 }
 

@@ -27,7 +27,9 @@ pub use static_tokens::{StaticTokens, StaticTokensError};
 
 pub(crate) use judged::Judged;
 
-pub(crate) use evidence::{Carried, Carrier, DPOP, Malformed, Presented};
+#[cfg(feature = "fuzzing")]
+pub(crate) use evidence::DPOP;
+pub(crate) use evidence::{Carried, Carrier, Malformed, Presented};
 
 use std::fmt;
 use std::sync::Arc;

@@ -178,19 +178,22 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<B>) -> S::Future {
-        put_tonics_own(request.extensions_mut(), true);
+        if let Some(info) = connection_info(request.extensions()).cloned() {
+            put_tonics_own(request.extensions_mut(), &info, true);
+        }
         self.inner.call(request)
     }
 }
 
 /// tonic puts the listener's own type into a request and nothing else. Whoever comes so far is
 /// no stranger any more.
-pub(super) fn put_tonics_own(extensions: &mut http::Extensions, wanted: bool) {
-    if let Some(info) = connection_info(extensions) {
-        info.mark_known();
-        if wanted {
-            let info = info.clone();
-            info.put_tonics_own_into(extensions);
-        }
+pub(super) fn put_tonics_own(
+    extensions: &mut http::Extensions,
+    info: &ConnectionInfo,
+    wanted: bool,
+) {
+    info.mark_known();
+    if wanted {
+        info.put_tonics_own_into(extensions);
     }
 }

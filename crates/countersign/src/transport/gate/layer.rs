@@ -1,9 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::AUTHORIZATION;
 use http::uri::Uri;
-use http::{Request, Response};
+use http::{Extensions, Response};
 use tower_layer::Layer;
 
 use super::authorizer::Authorizer;
@@ -15,12 +14,12 @@ use super::memory::GateMark;
 use super::service::GateService;
 use super::watch::Watching;
 use crate::audit::Audit;
-use crate::authentication::{Authenticated, Authenticator, Carried, DPOP, EvidenceKinds, Reason};
+use crate::authentication::{Authenticated, Authenticator, EvidenceKinds, Reason};
 use crate::authorization::Methods;
 use crate::clock::Clock;
-use crate::credentials::API_KEY;
 use crate::identity::PeerIdentity;
 use crate::quota::Quota;
+use crate::transport::server::ConnectionInfo;
 use crate::transport::warnings::Warnings;
 
 /// Stands in front of a whole server and lets through what a rule allows.
@@ -111,26 +110,17 @@ impl<S> Layer<S> for Gate {
 
 impl Inner {
     /// Makes a request ready for its handler.
-    pub(super) fn admit<B>(
+    #[inline]
+    pub(super) fn admit(
         &self,
-        request: &mut Request<B>,
+        extensions: &mut Extensions,
+        info: Option<ConnectionInfo>,
         context: AuthContext,
-        carried: Carried,
     ) {
-        // A credential that somebody reads never reaches a handler.
-        let headers = request.headers_mut();
-        if carried.authorization {
-            headers.remove(AUTHORIZATION);
-        }
-        if carried.proof {
-            headers.remove(DPOP);
-        }
-        if carried.api_key {
-            headers.remove(&API_KEY);
-        }
-        let extensions = request.extensions_mut();
         extensions.insert(context);
-        put_tonics_own(extensions, self.tonic_connection_info);
+        if let Some(info) = info {
+            put_tonics_own(extensions, &info, self.tonic_connection_info);
+        }
     }
 
     /// Writes the reason where the operator finds it, and tells the caller the class.

@@ -55,25 +55,24 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let unknown;
-        let info = connection_info(request.extensions());
+        let info = connection_info(request.extensions()).cloned();
         let call = Call {
             uri: request.uri(),
             headers: request.headers(),
-            peer: match info {
+            peer: match &info {
                 Some(info) => info.peer(),
                 None => {
                     unknown = PeerIdentity::unknown();
                     &unknown
                 }
             },
-            memory: info.map(ConnectionInfo::memory),
+            memory: info.as_ref().map(ConnectionInfo::memory),
             began: self.gate.began(),
         };
         let decided = self.gate.decide_now(call).map(|it| self.gate.settled_now(call, it));
         let state = match decided {
             Some(Ok((Decision::Pass(context, carried), flow, id))) => {
-                let watch = Watch::start(&self.gate, call, &context, carried, id);
-                let pass = Pass { context, carried, watch, flow, nonce: None };
+                let pass = Pass { context, carried, info, flow, id, nonce: None };
                 pass.enter(&self.gate, &mut self.inner, request)
             }
             Some(Ok((Decision::Refused(refusal), ..))) => {
@@ -125,8 +124,11 @@ type Settled = (Decision, Option<Box<Flow>>, Option<DecisionId>);
 struct Pass {
     context: AuthContext,
     carried: Carried,
-    watch: Option<(Watch, Watch)>,
+    /// The connection that it came by, where that is known.
+    info: Option<ConnectionInfo>,
     flow: Option<Box<Flow>>,
+    /// Under which the decision is on record.
+    id: Option<DecisionId>,
     nonce: Option<Box<HeaderValue>>,
 }
 
@@ -135,18 +137,24 @@ impl Pass {
     #[inline]
     fn enter<S, ReqBody>(
         self,
-        gate: &Inner,
+        gate: &Arc<Inner>,
         inner: &mut S,
-        request: Request<ReqBody>,
+        mut request: Request<ReqBody>,
     ) -> State<S::Future>
     where
         S: Service<Request<GateBody<ReqBody>>>,
     {
-        let (from_caller, to_caller) = self.watch.unzip();
+        let watching = Watch::of(gate, &request, &self.context);
+        // A credential that somebody reads never reaches a handler.
+        let credential = self.carried.take(request.headers_mut());
+        let peer = || self.info.as_ref().map_or_else(PeerIdentity::unknown, |it| it.peer().clone());
+        let watch = watching
+            .map(|it| it.start(gate, request.uri(), peer(), &self.context, credential, self.id));
+        let (from_caller, to_caller) = watch.unzip();
         let of_request = self.flow.as_ref().and_then(|flow| flow.of_request());
-        let mut request = request.map(|body| GateBody::request(body, from_caller, of_request));
-        gate.admit(&mut request, self.context, self.carried);
-        let future = inner.call(request);
+        gate.admit(request.extensions_mut(), self.info, self.context);
+        let future =
+            inner.call(request.map(|body| GateBody::request(body, from_caller, of_request)));
         State::Inner { future, watch: to_caller, flow: self.flow, nonce: self.nonce }
     }
 }
@@ -185,10 +193,9 @@ where
     };
     match gate.settled_by_store(call, decision).await {
         (Decision::Pass(context, carried), flow, id) => {
-            let watch = Watch::start(&gate, call, &context, carried, id);
             // A proof counts once, so it is never judged without a wait.
             let nonce = context.next_nonce().and_then(|nonce| nonce.parse().ok()).map(Box::new);
-            let pass = Pass { context, carried, watch, flow, nonce };
+            let pass = Pass { context, carried, info, flow, id, nonce };
             pass.enter(&gate, &mut inner, Request::from_parts(parts, body))
         }
         (Decision::Refused(refusal), ..) => State::refused(gate.refuse(call, &refusal)),

@@ -7,19 +7,17 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use http::uri::Uri;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Request};
 use tokio::time::{Instant, Sleep};
 
 use super::audit::Ongoing;
 use super::authorizer::Question;
 use super::context::AuthContext;
-use super::decision::{Call, Refusal};
+use super::decision::Refusal;
 use super::denial::DecisionId;
 use super::layer::Inner;
 use crate::audit::CallIds;
-use crate::authentication::{
-    Authenticated, CallTarget, Carried, Carrier, Lease, Presented, Reason,
-};
+use crate::authentication::{Authenticated, CallTarget, Carrier, Lease, Presented, Reason};
 use crate::authorization::{InvalidPattern, Pattern, Permit};
 use crate::identity::{MethodPath, PeerIdentity};
 
@@ -133,60 +131,45 @@ type Check = Pin<Box<dyn Future<Output = Result<Arc<[Authenticated]>, Box<Refusa
 pub(super) struct Watch {
     watched: Arc<Watched>,
     half: Half,
+    /// How many frames nobody waited for.
+    at_once: u8,
     timer: Option<Pin<Box<Sleep>>>,
     check: Option<Box<Check>>,
 }
 
+/// How a call that begins is to be watched.
+pub(super) struct ToWatch {
+    warns: bool,
+    /// What it came with, where a policy may have to be asked again.
+    headers: Option<Box<HeaderMap>>,
+    call_ids: CallIds,
+}
+
 impl Watch {
+    /// So many frames that were there when they were asked for are not looked at: a unary call's
+    /// message and end, which cost more to look at than the call was decided for.
+    const AT_ONCE: u8 = 2;
+
     /// How often in a row nobody may be able to tell whether a credential still holds.
     const MAX_DOUBT: u32 = 10;
 
-    /// Both halves' views; `None` for a call that nothing can end.
-    pub(super) fn start(
-        gate: &Arc<Inner>,
-        call: Call<'_>,
-        context: &AuthContext,
-        carried: Carried,
-        passed_as: Option<DecisionId>,
-    ) -> Option<(Self, Self)> {
+    /// How a call is to be watched, which still has its whole metadata; `None` where nothing can
+    /// end it.
+    #[inline]
+    pub(super) fn of<B>(gate: &Inner, call: &Request<B>, context: &AuthContext) -> Option<ToWatch> {
         if !context.may_end() && gate.authorizer.generation().is_none() {
             return None;
         }
-        let mode = gate.watching.mode(call.uri.path());
-        if mode == StreamExpiry::Ignore {
-            return None;
-        }
-        let callers = Arc::clone(context.shared_callers());
-        let credential = may_end(&callers).then(|| carried.credential(call.headers)).flatten();
-        let credential = credential.map(|(carrier, value)| (carrier, value.clone()));
-        let state = State {
-            ends: end_of(&callers),
-            callers,
-            generation: context.generation(),
-            warns: mode == StreamExpiry::Warn,
-            over: None,
-            checking: false,
-            not_before: Instant::now() + gate.watching.every,
-            doubts: 0,
-            wakers: [None, None],
-        };
-        let watched = Arc::new(Watched {
-            gate: Arc::clone(gate),
-            uri: call.uri.clone(),
-            peer: call.peer.clone(),
-            context: context.clone(),
-            credential,
-            headers: gate.authorizer.keep(call.headers),
+        let mode = gate.watching.mode(call.uri().path());
+        let warns = mode == StreamExpiry::Warn;
+        (mode != StreamExpiry::Ignore).then(|| ToWatch {
+            warns,
+            headers: gate.authorizer.keep(call.headers()),
             call_ids: match gate.audit {
-                Some(_) => CallIds::of(call.headers),
+                Some(_) => CallIds::of(call.headers()),
                 None => CallIds::default(),
             },
-            passed_as,
-            state: Mutex::new(state),
-        });
-        let half = |watched, half| Self { watched, half, timer: None, check: None };
-        let request = half(Arc::clone(&watched), Half::Request);
-        Some((request, half(watched, Half::Response)))
+        })
     }
 
     pub(super) fn gate(&self) -> &Inner {
@@ -195,6 +178,11 @@ impl Watch {
 
     /// Looks whether the call is over. Where `idle`, arranges to be woken when it may be.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, idle: bool) -> Poll<Arc<Over>> {
+        if !idle && self.at_once < Self::AT_ONCE {
+            self.at_once += 1;
+            return Poll::Pending;
+        }
+        self.at_once = Self::AT_ONCE;
         loop {
             let begin = match self.watched.look() {
                 Look::Over(over) => return Poll::Ready(over),
@@ -235,6 +223,47 @@ impl Drop for Watch {
             state.checking = false;
             state.wake();
         }
+    }
+}
+
+impl ToWatch {
+    /// Both halves' views of a call. The credential is what was taken out of its metadata.
+    pub(super) fn start(
+        self,
+        gate: &Arc<Inner>,
+        uri: &Uri,
+        peer: PeerIdentity,
+        context: &AuthContext,
+        credential: Option<(Carrier, HeaderValue)>,
+        passed_as: Option<DecisionId>,
+    ) -> (Watch, Watch) {
+        let callers = Arc::clone(context.shared_callers());
+        let credential = credential.filter(|_| may_end(&callers));
+        let state = State {
+            ends: end_of(&callers),
+            callers,
+            generation: context.generation(),
+            warns: self.warns,
+            over: None,
+            checking: false,
+            not_before: Instant::now() + gate.watching.every,
+            doubts: 0,
+            wakers: [None, None],
+        };
+        let watched = Arc::new(Watched {
+            gate: Arc::clone(gate),
+            uri: uri.clone(),
+            peer,
+            context: context.clone(),
+            credential,
+            headers: self.headers,
+            call_ids: self.call_ids,
+            passed_as,
+            state: Mutex::new(state),
+        });
+        let half = |watched, half| Watch { watched, half, at_once: 0, timer: None, check: None };
+        let request = half(Arc::clone(&watched), Half::Request);
+        (request, half(watched, Half::Response))
     }
 }
 
