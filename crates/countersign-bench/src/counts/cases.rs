@@ -97,6 +97,7 @@ pub const CASES: &[Case] = &[
     Case { name: "policy: 10 prefixes", make: || decision(Much::Prefixes, 10) },
     Case { name: "policy: 10,000 prefixes", make: || decision(Much::Prefixes, 10_000) },
     Case { name: "policy: 10,000 principal rules", make: || decision(Much::Principals, 10_000) },
+    Case { name: "quota: a remembered caller", make: || Callers::new(1).quota() },
     Case { name: "quota: a caller by name", make: || Callers::new(1).meters_by_name() },
     Case { name: "quota: a caller by key", make: || Callers::new(1).meters_by_key() },
     Case { name: "client: bearer token", make: || client::bearer_token(TOKEN) },

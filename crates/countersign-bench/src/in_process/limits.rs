@@ -7,8 +7,9 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use countersign::quota::{Limit, MeterKey, MeterMap, Pace};
-use governor::{Quota, RateLimiter};
+use countersign::Principal;
+use countersign::quota::{Limit, MeterKey, MeterMap, Pace, Quota, QuotaCall};
+use governor::RateLimiter;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Subject, Turn, repeat};
@@ -28,7 +29,7 @@ impl Callers {
 
     /// The `governor` crate, keyed by the caller's name, by its own clock.
     pub fn governor(&self) -> Box<dyn Subject> {
-        let limiter = RateLimiter::keyed(Quota::per_second(NonZeroU32::MAX));
+        let limiter = RateLimiter::keyed(governor::Quota::per_second(NonZeroU32::MAX));
         let names = Rc::clone(&self.names);
         for name in &*names {
             assert!(limiter.check_key(name).is_ok(), "the quota is never used up");
@@ -39,8 +40,24 @@ impl Callers {
         })
     }
 
-    /// Our map of meters, asked as the gate asks it: the caller's name is hashed for each call,
-    /// and the time is the monotonic clock's.
+    /// Our quota, asked as a gate asks it for callers that it remembers: their meters are kept
+    /// with them, and the time is the coarse clock's.
+    pub fn quota(&self) -> Box<dyn Subject> {
+        let quota = Quota::new().per_caller(generous()).expect("in range");
+        let callers: Vec<Principal> =
+            self.names.iter().map(|name| Principal::new(name.as_str(), "jwt")).collect();
+        // Whoever comes again is remembered.
+        for caller in callers.iter().chain(&callers) {
+            drop(quota.admit(QuotaCall::by(caller)).expect("there is room"));
+        }
+        let mut turn = Turn::among(callers.len());
+        repeat(move || {
+            let told = quota.admit(QuotaCall::by(&callers[turn.next()]));
+            assert!(told.is_ok(), "the quota is never used up");
+        })
+    }
+
+    /// Our map of meters, with the caller's name hashed for each call, by the monotonic clock.
     pub fn meters_by_name(&self) -> Box<dyn Subject> {
         let (meters, began, names) = (self.meters(), Instant::now(), Rc::clone(&self.names));
         let mut turn = Turn::among(names.len());
@@ -85,9 +102,12 @@ impl Callers {
 }
 
 /// A billion calls a second, which is never used up here.
+fn generous() -> Limit {
+    Limit::new(1_000_000_000, Duration::from_secs(1)).expect("a rate")
+}
+
 fn pace() -> Pace {
-    let limit = Limit::new(1_000_000_000, Duration::from_secs(1)).expect("a rate");
-    Pace::new(limit).expect("in range")
+    Pace::new(generous()).expect("in range")
 }
 
 /// Room for all callers.
@@ -109,7 +129,7 @@ pub fn hold_meters(callers: usize) -> Box<dyn Any> {
 
 /// The same by `governor`, which keeps the names.
 pub fn hold_governor(callers: usize) -> Box<dyn Any> {
-    let limiter = RateLimiter::keyed(Quota::per_second(NonZeroU32::MAX));
+    let limiter = RateLimiter::keyed(governor::Quota::per_second(NonZeroU32::MAX));
     for n in 0..callers {
         let passed = limiter.check_key(&format!("spiffe://prod.example/callers/{n:06}"));
         assert!(passed.is_ok(), "the quota is never used up");

@@ -1,45 +1,17 @@
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::admission::{Admission, ByteMeters, GoingOn};
 use super::atomic::{AtomicMeter, Refused, Taken};
-use super::builder::{Mark, Quota, STREAMS};
+use super::builder::{Quota, STREAMS};
 use super::call::{Charge, QuotaCall};
 use super::exceeded::{Exceeded, Over};
 use super::fields;
+use super::kept::{Kept, KeptMeter};
 use super::map::{Hold, MeterKey, MeterMap, Place};
 use super::rule::{Meters, Rule};
 use super::subject::Subject;
 use crate::identity::{MethodPath, PeerAddress, Principal, Source};
-
-/// What a remembered caller keeps: its meters under each limit, found once.
-struct Kept {
-    mark: Arc<Mark>,
-    /// The first ones at hand, since more are rare. Limits of calls, and then those of bytes.
-    first: [OnceLock<KeptMeter>; 2],
-    others: Box<[OnceLock<KeptMeter>]>,
-}
-
-enum KeptMeter {
-    At(Hold),
-    /// There was no place for one more.
-    Elsewhere,
-    /// The limit is not for this caller.
-    None,
-}
-
-impl Kept {
-    fn new(quota: &Quota) -> Self {
-        let limits = quota.calls.len() + quota.bytes.len();
-        let others = (2..limits).map(|_| OnceLock::new()).collect();
-        Self { mark: Arc::clone(&quota.mark), first: Default::default(), others }
-    }
-
-    #[inline]
-    fn meter(&self, number: usize) -> &OnceLock<KeptMeter> {
-        self.first.get(number).unwrap_or_else(|| &self.others[number - 2])
-    }
-}
 
 /// Where one of a call's meters is.
 #[derive(Clone, Copy)]
@@ -110,7 +82,28 @@ impl Quota {
     /// A limit refuses it; of several the one that does so longest.
     #[inline]
     pub fn admit(&self, call: QuotaCall<'_>) -> Result<Admission, Exceeded> {
-        let asked = self.ask(call);
+        let kept = self.kept(call);
+        // Most quotas have one limit, and most callers came before.
+        if let Some(rule) = &self.alone
+            && let Some(KeptMeter::At(hold)) = kept.and_then(Kept::first)
+        {
+            let now = rule.pace.at_ns(self.clock.now());
+            return match hold.meter().try_take(&rule.pace, now, 1) {
+                Ok(_) => Ok(Admission { going_on: None }),
+                Err(refused) => Err(self.refused(rule, refused)),
+            };
+        }
+        self.admit_by_all(call, kept)
+    }
+
+    /// The same by however many limits.
+    #[inline(never)]
+    fn admit_by_all<'a>(
+        &'a self,
+        call: QuotaCall<'a>,
+        kept: Option<&'a Kept>,
+    ) -> Result<Admission, Exceeded> {
+        let asked = self.ask_with(call, kept);
         let going_on = asked.going_on()?;
         match asked.take_all() {
             Ok(()) => Ok(Admission { going_on }),
@@ -185,16 +178,25 @@ impl Quota {
         }
     }
 
-    #[inline]
     fn ask<'a>(&'a self, call: QuotaCall<'a>) -> Asked<'a> {
+        self.ask_with(call, self.kept(call))
+    }
+
+    /// What is kept with a remembered caller. Asking is how a caller comes to be remembered.
+    #[inline]
+    fn kept<'a>(&self, call: QuotaCall<'a>) -> Option<&'a Kept> {
+        let kept = call.caller?.keep(|| Kept::new(self))?;
+        // One quota's alone: whoever has another one is looked up.
+        kept.is_of(self).then_some(kept)
+    }
+
+    #[inline]
+    fn ask_with<'a>(&'a self, call: QuotaCall<'a>, kept: Option<&'a Kept>) -> Asked<'a> {
         let now = self.clock.now();
         let (methods, cost) = match call.path {
             Some(path) if self.knows_methods() => self.of_method(path),
             _ => (0, 1),
         };
-        // One quota's alone: whoever has another one is looked up.
-        let kept = call.caller.and_then(|caller| caller.keep(|| Kept::new(self)));
-        let kept = kept.filter(|kept| Arc::ptr_eq(&kept.mark, &self.mark));
         Asked { quota: self, call, now, cost, methods, kept }
     }
 

@@ -68,7 +68,8 @@ impl Pace {
 
     /// A time, as meters count it.
     pub(super) fn at(&self, now: Duration) -> Ticks {
-        self.at_ns(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+        let seconds = now.as_secs().saturating_mul(1_000_000_000);
+        self.at_ns(seconds.saturating_add(now.subsec_nanos().into()))
     }
 
     /// The same from nanoseconds.
@@ -144,16 +145,26 @@ impl AtomicMeter {
 
     /// Takes `cost` from the bucket, or refuses and takes nothing. `pace` is the same each time.
     pub fn take(&self, pace: &Pace, now: Duration, cost: u64) -> Allowance {
-        let now = pace.at(now);
-        let outcome = self.try_take(pace, now, cost);
-        let remaining = self.remaining(pace, now);
-        match outcome {
-            Ok(_) => Allowance { allowed: true, remaining, retry_after_ns: Some(0) },
-            Err(refused) => {
-                let retry_after_ns = refused.retry_after().map(|wait| wait.as_nanos());
-                Allowance { allowed: false, remaining, retry_after_ns }
+        self.take_at(pace, pace.at(now), cost)
+    }
+
+    /// The same at a time as meters count it.
+    #[inline]
+    pub(super) fn take_at(&self, pace: &Pace, now: Ticks, cost: u64) -> Allowance {
+        match self.try_take(pace, now, cost) {
+            Ok(taken) => {
+                let remaining = remaining(pace, taken.due, now.0);
+                Allowance { allowed: true, remaining, retry_after_ns: Some(0) }
             }
+            Err(refused) => self.told(pace, now, refused),
         }
+    }
+
+    #[cold]
+    fn told(&self, pace: &Pace, now: Ticks, refused: Refused) -> Allowance {
+        let remaining = self.remaining(pace, now);
+        let retry_after_ns = refused.retry_after().map(|wait| wait.as_nanos());
+        Allowance { allowed: false, remaining, retry_after_ns }
     }
 
     /// The same, without counting what is left.

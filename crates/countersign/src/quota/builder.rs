@@ -57,6 +57,9 @@ pub struct Quota {
     /// Where calls are counted, if not here.
     pub(super) store: Option<SharedQuota>,
     when_full: WhenFull,
+    /// The one limit, where a call takes 1 from it whatever its method, and nothing else is to
+    /// be done.
+    pub(super) alone: Option<Arc<Rule>>,
     /// Tells quotas apart that are not the same, for what is kept with callers.
     pub(super) mark: Arc<Mark>,
 }
@@ -141,6 +144,7 @@ impl Quota {
             announced: false,
             store: None,
             when_full: WhenFull::default(),
+            alone: None,
             mark: Arc::default(),
         }
     }
@@ -259,7 +263,7 @@ impl Quota {
         let nothing = || QuotaError::Nothing { limit: STREAMS.to_owned() };
         let most = NonZeroU32::new(most).ok_or_else(nothing)?;
         self.streams = Some(Arc::new(Streams::new(most)));
-        Ok(self)
+        Ok(self.settled())
     }
 
     /// What a call of these methods takes from each limit of calls that is for it. Default: 1.
@@ -359,7 +363,17 @@ impl Quota {
                 });
             }
         }
-        Ok(self)
+        Ok(self.settled())
+    }
+
+    /// Looks whether one limit is all there is.
+    fn settled(mut self) -> Self {
+        let nothing_else = self.bytes.is_empty() && self.streams.is_none() && !self.knows_methods();
+        self.alone = match &*self.calls {
+            [rule] if nothing_else => Some(Arc::clone(rule)),
+            _ => None,
+        };
+        self
     }
 }
 

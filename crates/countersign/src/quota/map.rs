@@ -86,8 +86,18 @@ impl MeterMap {
     /// lock, and an exclusive one for a caller that is not known yet; the work is bounded but
     /// when the map doubles.
     pub fn take(&self, key: MeterKey, now: Duration, cost: u64) -> Allowance {
-        let take = |meter: &AtomicMeter| meter.take(&self.pace, now, cost);
-        self.with(key, self.pace.at(now), take).unwrap_or_else(|| {
+        let now = self.pace.at(now);
+        let take = |meter: &AtomicMeter| meter.take_at(&self.pace, now, cost);
+        match self.look(key, take) {
+            Some(told) => told,
+            None => self.take_with_place(key, now, cost),
+        }
+    }
+
+    #[cold]
+    fn take_with_place(&self, key: MeterKey, now: Ticks, cost: u64) -> Allowance {
+        let told = self.with_place(key, now, |meter, _| meter.take_at(&self.pace, now, cost));
+        told.unwrap_or_else(|| {
             let retry = self.full(cost).retry_after().map(|wait| wait.as_nanos());
             Allowance { allowed: false, remaining: 0, retry_after_ns: retry }
         })
@@ -198,12 +208,8 @@ impl MeterMap {
         self.shards.iter().map(|shard| read(shard).extent().1).sum()
     }
 
-    /// Asks a caller's meter, or the shared one. `None`: there is no place and nothing is shared.
-    fn with<T>(&self, key: MeterKey, now: Ticks, ask: impl Fn(&AtomicMeter) -> T) -> Option<T> {
-        self.look(key, &ask).or_else(|| self.with_place(key, now, |meter, _| ask(meter)))
-    }
-
     /// Asks the meter of a caller that has a place.
+    #[inline]
     fn look<T>(&self, key: MeterKey, ask: impl FnOnce(&AtomicMeter) -> T) -> Option<T> {
         read(self.shard(key)).find(key.0).map(ask)
     }

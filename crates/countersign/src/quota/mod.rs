@@ -23,6 +23,8 @@ mod builder;
 mod call;
 mod exceeded;
 mod fields;
+mod kept;
+mod keyed;
 mod limit;
 mod map;
 mod meter;

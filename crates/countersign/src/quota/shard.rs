@@ -1,7 +1,7 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::atomic::{AtomicMeter, Ticks};
+use super::keyed::KeyedMap;
 
 /// A table with open addressing; what is not where it belongs is in the places after.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(super) struct Shard {
     /// Where the search for someone who may leave goes on.
     hand: usize,
     /// Those whose meter somebody has at hand. They have a place in here and none in the table.
-    held: HashMap<u64, Held>,
+    held: KeyedMap<Held>,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl Shard {
     const LOOKED_AT: usize = 64;
 
     pub(super) fn new(most: usize) -> Self {
-        Self { slots: Box::default(), used: 0, most, hand: 0, held: HashMap::new() }
+        Self { slots: Box::default(), used: 0, most, hand: 0, held: KeyedMap::default() }
     }
 
     /// How many callers have a place.
@@ -48,6 +48,7 @@ impl Shard {
         (self.slots.len(), self.held.len())
     }
 
+    #[inline]
     pub(super) fn find(&self, key: u64) -> Option<&AtomicMeter> {
         if let Some(held) = self.held.get(&key) {
             return Some(&held.meter);
@@ -57,6 +58,7 @@ impl Shard {
     }
 
     /// The slot of the key, or else the free one that it would get.
+    #[inline]
     fn locate(&self, key: u64) -> Result<usize, usize> {
         if self.slots.is_empty() {
             return Err(0);

@@ -1,9 +1,9 @@
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::keyed::KeyedMap;
 use crate::identity::Principal;
 
 /// How many calls each caller has under way. It remembers only those who have any.
@@ -11,7 +11,7 @@ use crate::identity::Principal;
 pub(super) struct Streams {
     most: NonZeroU32,
     hasher: RandomState,
-    shards: Box<[Mutex<HashMap<u64, u32>>]>,
+    shards: Box<[Mutex<KeyedMap<u32>>]>,
 }
 
 /// A place among a caller's calls under way, given back when it is dropped.
@@ -53,11 +53,11 @@ impl Streams {
     /// How many callers have calls under way.
     #[cfg(test)]
     pub(super) fn callers(&self) -> usize {
-        let count = |shard: &Mutex<HashMap<u64, u32>>| shard.lock().map_or(0, |shard| shard.len());
+        let count = |shard: &Mutex<KeyedMap<u32>>| shard.lock().map_or(0, |shard| shard.len());
         self.shards.iter().map(count).sum()
     }
 
-    fn shard(&self, key: u64) -> MutexGuard<'_, HashMap<u64, u32>> {
+    fn shard(&self, key: u64) -> MutexGuard<'_, KeyedMap<u32>> {
         let at = usize::try_from(key % Self::SHARDS as u64).expect("few");
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -447,3 +447,85 @@ fn a_million_callers_take_sixteen_bytes_each_and_an_abuser_stays_limited() {
     assert!(map.len() <= Quota::MAX_CALLERS.get());
     assert!(map.table_bytes() <= most);
 }
+
+/// One limit alone is asked on a shorter way once a caller is remembered; what is more than that
+/// leaves it.
+#[test]
+fn one_limit_alone_says_to_the_remembered_what_it_says_among_others() {
+    let (plain, clock) = quota();
+    let plain = plain.per_caller(a_minute(3)).expect("a quota");
+    let (long, hand) = quota();
+    let long = long.per_caller(a_minute(3)).expect("a quota");
+    let long = long.per_caller_of("/other.v1.Other/*", a_minute(1)).expect("a quota");
+    assert!(plain.alone.is_some() && long.alone.is_none());
+    let [one, two] = [(); 2].map(|()| named("alice"));
+    let (mut passed, mut refused) = (0, 0);
+    for step in 0..200_u32 {
+        let ask = |quota: &Quota, caller| {
+            let call = QuotaCall::by(caller).to(to(PLACE));
+            told(quota.admit(if step % 5 == 0 { call.denied() } else { call }))
+        };
+        let said = ask(&plain, &one);
+        assert_eq!(said, ask(&long, &two), "{step}");
+        *(if said == "passes" { &mut passed } else { &mut refused }) += 1;
+        for clock in [&clock, &hand] {
+            clock.advance(Duration::from_millis(u64::from(step * 7_919 % 20_000)));
+        }
+    }
+    assert!(passed > 50 && refused > 50, "{passed} {refused}");
+}
+
+#[test]
+fn a_limit_is_not_alone_beside_anything_that_a_call_has_to_be_asked_for() {
+    let alone = || quota().0.per_caller(a_minute(2)).expect("a quota");
+    let alice = named("alice");
+    let remembered = |quota: &Quota| {
+        for _ in 0..2 {
+            drop(quota.admit(QuotaCall::by(&alice)));
+        }
+    };
+    assert!(alone().alone.is_some());
+
+    let free = alone().cost(HEALTH, 0).expect("a quota");
+    remembered(&free);
+    assert_eq!(told(free.admit(QuotaCall::by(&alice).to(to(HEALTH)))), "passes");
+    assert_eq!(told(free.admit(QuotaCall::by(&alice).to(to(GET)))), "caller 30000");
+
+    let streams = alone().concurrent_streams_per_caller(1).expect("a quota");
+    let bob = named("bob");
+    let first = streams.admit(QuotaCall::by(&bob)).expect("the first");
+    assert_eq!(told(streams.admit(QuotaCall::by(&bob))), "streams 1000");
+    drop(first);
+    assert_eq!(told(streams.admit(QuotaCall::by(&bob))), "passes");
+
+    let bytes = alone().bytes_per_caller(a_minute(60)).expect("a quota");
+    let carol = named("carol");
+    bytes.admit(QuotaCall::by(&carol)).expect("the first").charge_bytes(120);
+    assert!(told(bytes.admit(QuotaCall::by(&carol))).starts_with("bytes "));
+
+    let address = quota().0.per_address(a_minute(1)).expect("a quota");
+    for _ in 0..3 {
+        assert_eq!(told(address.admit(QuotaCall::by(&named("dan")))), "passes", "proven");
+    }
+    let from = tcp("192.0.2.1:1");
+    assert_eq!(told(address.admit(QuotaCall::from(&from))), "passes");
+    assert_eq!(told(address.admit(QuotaCall::from(&from))), "address 60000");
+}
+
+#[test]
+fn two_threads_get_no_more_than_one_from_a_limit_alone() {
+    let quota = quota().0.per_caller(a_minute(700)).expect("a quota");
+    let alice = named("alice");
+    let passed = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..2_000 {
+                    let told = quota.admit(QuotaCall::by(&alice));
+                    passed.fetch_add(u64::from(told.is_ok()), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(passed.into_inner(), 700);
+}

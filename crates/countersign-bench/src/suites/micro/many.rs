@@ -118,8 +118,9 @@ pub(super) fn limits(options: &Options) -> Group {
         section.compare("over the floor", |_| Some(ONE_WORD));
         section.control(ONE_WORD, "floor, again");
         section.notes.push(
-            "each check is of another caller; `by name` is what a gate does, `by key` is with \
-             the hash of the name at hand; `coarse` is a clock with steps of 1 to 4 ms"
+            "each check is of another caller; `remembered` is what a gate does for callers that \
+             came before, by the coarse clock; `by name` hashes the name for each check, `by key` \
+             has the hash at hand; `coarse` is a clock with steps of 1 to 4 ms"
                 .to_owned(),
         );
         section.notes.push("what a caller takes is in the suite `memory`".to_owned());
@@ -132,6 +133,7 @@ pub(super) fn limits(options: &Options) -> Group {
         let count = grouped(count);
         group = group
             .with(format!("{count} {GOVERNOR}"), callers.governor())
+            .with(format!("{count} ours, remembered"), callers.quota())
             .with(format!("{count} ours by name"), callers.meters_by_name())
             .with(format!("{count} ours by key"), callers.meters_by_key())
             .with(format!("{count} ours by key, coarse"), callers.meters_by_key_and_coarse_clock());
