@@ -60,10 +60,10 @@ async fn a_credential_is_proven_once_for_a_connection() {
         ("two", SAY_HELLO, &[GOOD[0], GOOD[0]], Code::Unauthenticated, 3),
         ("the good one was not forgotten", SAY_HELLO, GOOD, Code::Ok, 3),
         ("the same bytes in another place", SAY_HELLO, KEY, Code::Ok, 4),
-        ("which is remembered instead", SAY_HELLO, KEY, Code::Ok, 4),
-        ("another good one", SAY_HELLO, OTHER, Code::Ok, 5),
-        ("which is remembered instead", SAY_HELLO, OTHER, Code::Ok, 5),
-        ("a beginning of it", SAY_HELLO, &[("authorization", "Bearer othe")], Code::Ok, 6),
+        ("which is not remembered beside it", SAY_HELLO, KEY, Code::Ok, 5),
+        ("another good one", SAY_HELLO, OTHER, Code::Ok, 6),
+        ("a beginning of the first", SAY_HELLO, &[("authorization", "Bearer goo")], Code::Ok, 7),
+        ("the first one still is", SAY_HELLO, GOOD, Code::Ok, 7),
     ] {
         assert_eq!(code(&mut client, path, metadata).await, expected, "{name}");
         assert_eq!(authenticator.asked(), asked, "{name}");
@@ -83,6 +83,27 @@ async fn a_credential_is_proven_once_for_a_connection() {
     let mut stranger = RawClient::connect(&server).await;
     assert_eq!(code(&mut stranger, SAY_HELLO, GOOD).await, Code::Ok);
     assert_eq!(authenticator.asked(), before + 1);
+}
+
+#[tokio::test]
+async fn a_credential_that_comes_again_and_again_takes_the_others_place() {
+    let clock = ManualClock::new(START);
+    let authenticator = Scripted::new(unlimited()).shared();
+    let (server, reached) = behind(&gate(&authenticator, &clock)).await;
+    let mut client = RawClient::connect(&server).await;
+    code(&mut client, SAY_HELLO, GOOD).await;
+    for asked in 2..18 {
+        code(&mut client, SAY_HELLO, OTHER).await;
+        assert_eq!(authenticator.asked(), asked);
+    }
+    for (metadata, name, asked) in
+        [(OTHER, "other", 17), (GOOD, "good", 18), (OTHER, "other", 18), (GOOD, "good", 19)]
+    {
+        assert_eq!(code(&mut client, SAY_HELLO, metadata).await, Code::Ok);
+        assert_eq!(authenticator.asked(), asked, "{name}");
+        let request = reached.last_request();
+        assert_eq!(request.principal().expect("known").name(), name);
+    }
 }
 
 #[tokio::test]

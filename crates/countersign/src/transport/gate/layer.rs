@@ -31,11 +31,12 @@ use crate::transport::warnings::Warnings;
 ///
 /// # What is remembered
 ///
-/// Over our own listener a connection remembers the last credential that was proven over it, and
-/// for whom, while the [leases](crate::authentication::Lease) hold that the authenticators gave.
+/// Over our own listener a connection remembers one credential that was proven over it, and for
+/// whom, while the [leases](crate::authentication::Lease) hold that the authenticators gave.
 /// The same credential then costs a comparison in constant time. It stays in memory as it was
-/// sent, for this connection alone, and is wiped when the next one takes its place or the
-/// connection ends. Nothing is remembered where one of the gate's authenticators is not
+/// sent, for this connection alone, and is wiped when another one takes its place or the connection
+/// ends. Where it still holds, one in 16 calls with others changes places with it: a proxy's
+/// connection has many callers, and would do nothing but remember and forget. Nothing is remembered where one of the gate's authenticators is not
 /// [repeatable](Authenticator::is_repeatable).
 ///
 /// So is what a rule said of the same callers and the same method. A

@@ -11,10 +11,10 @@ use crate::authentication::{Authenticated, Carrier};
 use crate::clock::Clock;
 use crate::secret::{Secret, constant_time_eq};
 
-/// One connection's last proven credential, and the methods that it was let call.
+/// A credential that was proven over one connection, and the methods that it was let call.
 ///
-/// The credential is kept as it was sent, for as long as the connection lives or until another
-/// one is proven over it, and wiped then. It is compared with what a call presents, all bytes, in
+/// It is the only one that comes, or one of those that come most. It is kept as it was sent, for
+/// as long as the connection lives or until another one takes its place, and wiped then. It is compared with what a call presents, all bytes, in
 /// constant time. Nobody but the connection's own peer can profit: there is no way from one
 /// connection's memory to another's.
 ///
@@ -39,6 +39,8 @@ struct Known {
     passes: Vec<Pass>,
     /// Methods that there was no place for.
     missed: usize,
+    /// Credentials that were proven while another one was remembered.
+    others: usize,
 }
 
 /// A credential and whom it proved.
@@ -78,8 +80,8 @@ impl Memory {
     const MAX_PATH_BYTES: usize = 128;
     /// How many methods are remembered.
     const MAX_PASSES: usize = 8;
-    /// Of the methods that there is no place for, one in so many takes another's: who calls many
-    /// in turn would do nothing but remember and forget.
+    /// Of the credentials and methods that there is no place for, one in so many takes another's:
+    /// who sends many in turn would do nothing but remember and forget.
     const ONE_IN: usize = 16;
 
     /// `present` finds the call's one credential. `Err` when it is none that could be known.
@@ -129,17 +131,22 @@ impl Memory {
         if credential.is_some_and(|(_, value)| value.len() > Self::MAX_CREDENTIAL_BYTES) {
             return;
         }
+        let mut slot = self.lock();
+        let known = Known::of(&mut slot, gate);
+        if known.proven.as_ref().is_some_and(|one| one.holds(clock)) {
+            known.others = known.others.wrapping_add(1);
+            if !known.others.is_multiple_of(Self::ONE_IN) {
+                return;
+            }
+        }
         let credential =
             credential.map(|(kind, value)| (kind, Secret::new(value.as_bytes().to_vec())));
         let ends = callers.iter().filter_map(Authenticated::ends).min();
         let proven = Proven { credential, callers: Arc::clone(callers), ends };
-        if !proven.holds(clock) {
-            return;
+        if proven.holds(clock) {
+            known.passes.retain(|pass| pass.public);
+            known.proven = Some(proven);
         }
-        let mut slot = self.lock();
-        let known = Known::of(&mut slot, gate);
-        known.passes.retain(|pass| pass.public);
-        known.proven = Some(proven);
     }
 
     /// Remembers that a method may be called by those who are known now, or by everybody.
@@ -188,7 +195,7 @@ impl Known {
         }
         slot.get_or_insert_with(|| {
             let gate = Arc::clone(gate);
-            Box::new(Self { gate, proven: None, passes: Vec::new(), missed: 0 })
+            Box::new(Self { gate, proven: None, passes: Vec::new(), missed: 0, others: 0 })
         })
     }
 }
