@@ -67,10 +67,10 @@ impl Door {
     pub(super) async fn open(
         self: Arc<Self>,
         socket: Socket,
+        address: PeerAddress,
         place: Place,
         mut turn: Turn,
     ) -> Option<ServerIo> {
-        let address = socket.peer();
         let deadline = instant_after(self.timeout);
         // Whatever a peer that takes nothing makes us wait for, it ends.
         let last_words = instant_after(self.timeout.saturating_add(Duration::from_secs(3)));

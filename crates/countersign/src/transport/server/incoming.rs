@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
-use tokio::net::UnixListener;
-use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
@@ -19,7 +19,10 @@ use super::drain::Drain;
 use super::handshake::Door;
 use super::io::{ServerIo, Socket};
 use crate::credentials::ServerCredentials;
-use crate::tcp::tune_tcp;
+use crate::identity::PeerAddress;
+#[cfg(unix)]
+use crate::identity::UnixPeer;
+use crate::tcp::{tune_accepted, tune_listener};
 use crate::tls::HandshakeCounters;
 use crate::transport::warnings::Warnings;
 
@@ -123,6 +126,7 @@ impl Incoming {
     /// When the listener has no address.
     pub(super) fn sharing(shared: &Shared, listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
+        tune_listener(&listener);
         Ok(Self::new(shared, Listener::Tcp(listener), Some(address)))
     }
 
@@ -173,9 +177,9 @@ impl Incoming {
                 self.pause = None;
             }
             match std::task::ready!(self.listener.poll_accept(cx)) {
-                Ok(socket) => {
+                Ok(accepted) => {
                     self.pauses = 0;
-                    self.admit(socket);
+                    self.admit(accepted);
                 }
                 Err(error) if is_about_one_connection(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
@@ -185,14 +189,12 @@ impl Incoming {
         }
     }
 
-    fn admit(&mut self, socket: Socket) {
-        if let Socket::Tcp(tcp) = &socket {
-            tune_tcp(tcp);
-        }
-        let peer = socket.peer();
+    fn admit(&mut self, accepted: Accepted) {
+        let peer = accepted.peer();
         match self.budget.admit(peer.ip()) {
             Ok((place, turn)) => {
-                self.handshakes.spawn(Arc::clone(&self.door).open(socket, place, turn));
+                let socket = accepted.into_socket();
+                self.handshakes.spawn(Arc::clone(&self.door).open(socket, peer, place, turn));
             }
             Err(full) => {
                 if let Some(withheld) = self.door.warnings.allow() {
@@ -229,15 +231,48 @@ impl Incoming {
 }
 
 impl Listener {
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         match self {
             Self::Tcp(listener) => {
-                listener.poll_accept(cx).map_ok(|(stream, _)| Socket::Tcp(stream))
+                listener.poll_accept(cx).map_ok(|(stream, peer)| Accepted::Tcp(stream, peer))
             }
             #[cfg(unix)]
             Self::Unix(listener) => {
-                listener.poll_accept(cx).map_ok(|(stream, _)| Socket::Unix(stream))
+                listener.poll_accept(cx).map_ok(|(stream, _)| Accepted::Unix(stream))
             }
+        }
+    }
+}
+
+/// What the system handed over. Nothing more is asked about it before it has a place.
+enum Accepted {
+    Tcp(TcpStream, SocketAddr),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Accepted {
+    fn peer(&self) -> PeerAddress {
+        match self {
+            Self::Tcp(_, peer) => PeerAddress::Tcp(*peer),
+            #[cfg(unix)]
+            Self::Unix(unix) => PeerAddress::Unix(match unix.peer_cred() {
+                Ok(peer) => {
+                    UnixPeer { uid: Some(peer.uid()), gid: Some(peer.gid()), pid: peer.pid() }
+                }
+                Err(_) => UnixPeer::default(),
+            }),
+        }
+    }
+
+    fn into_socket(self) -> Socket {
+        match self {
+            Self::Tcp(tcp, peer) => {
+                tune_accepted(&tcp);
+                Socket::tcp(tcp, peer)
+            }
+            #[cfg(unix)]
+            Self::Unix(unix) => Socket::unix(unix),
         }
     }
 }
