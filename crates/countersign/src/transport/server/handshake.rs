@@ -321,7 +321,7 @@ where
         Ok(Err(error)) => Err(Refused::NoPreface(error)),
         Ok(Ok(bytes)) => match bytes.strip_prefix(PREFACE) {
             Some(&[_, _, _, SETTINGS, ..]) => Ok(()),
-            Some(head) if head.len() == 9 => {
+            Some(head) if head.len() >= 9 => {
                 let what = "the first frame is not SETTINGS";
                 Err(Refused::NoPreface(io::Error::new(io::ErrorKind::InvalidData, what)))
             }

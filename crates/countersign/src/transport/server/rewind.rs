@@ -1,11 +1,16 @@
 //! Reads ahead, and gives the bytes back.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::{Connected, TcpConnectInfo};
+
+/// Room for a ClientHello with a post-quantum key share, so that one system call reads it.
+const AT_ONCE: usize = 2048;
 
 /// An IO whose first bytes were read already and will be read again.
 #[derive(Debug)]
@@ -20,20 +25,25 @@ impl<S: AsyncRead + Unpin> Rewind<S> {
         Self { ahead: Vec::new(), taken: 0, io }
     }
 
-    /// Reads ahead until at least `least` bytes are there, or the end; and no more than needed.
-    /// Cancel-safe: what was read stays.
+    /// Reads ahead until at least `least` bytes are there, or the end. What came with them is
+    /// taken too, up to [`AT_ONCE`]. Cancel-safe: what was read stays.
     pub(super) async fn peek(&mut self, least: usize) -> io::Result<&[u8]> {
+        poll_fn(|cx| self.poll_peek(cx, least)).await?;
+        Ok(&self.ahead)
+    }
+
+    fn poll_peek(&mut self, cx: &mut Context<'_>, least: usize) -> Poll<io::Result<()>> {
         while self.ahead.len() < least {
-            let want = least - self.ahead.len();
-            let mut chunk = [0; 64];
-            let limit = want.min(chunk.len());
-            let read = self.io.read(&mut chunk[..limit]).await?;
-            if read == 0 {
+            // Not across polls: silent peers are to cost no more than they have to.
+            let mut chunk = [MaybeUninit::uninit(); AT_ONCE];
+            let mut chunk = ReadBuf::uninit(&mut chunk);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut chunk))?;
+            if chunk.filled().is_empty() {
                 break;
             }
-            self.ahead.extend_from_slice(&chunk[..read]);
+            self.ahead.extend_from_slice(chunk.filled());
         }
-        Ok(&self.ahead)
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -111,7 +121,7 @@ impl<S: Connected<ConnectInfo = TcpConnectInfo>> Connected for Rewind<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
     async fn what_was_peeked_is_read_again() {
@@ -119,11 +129,33 @@ mod tests {
         far.write_all(b"PRI * HTTP/2.0").await.expect("written");
         drop(far);
         let mut near = Rewind::new(near);
-        assert_eq!(near.peek(3).await.expect("peeked"), b"PRI");
-        assert_eq!(near.peek(5).await.expect("peeked"), b"PRI *");
+        assert_eq!(near.peek(3).await.expect("peeked"), b"PRI * HTTP/2.0");
+        assert_eq!(near.peek(5).await.expect("peeked"), b"PRI * HTTP/2.0");
         let mut all = String::new();
         near.read_to_string(&mut all).await.expect("read");
         assert_eq!(all, "PRI * HTTP/2.0");
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_pieces_is_put_together() {
+        let (mut far, near) = tokio::io::duplex(64);
+        let mut near = Rewind::new(near);
+        far.write_all(b"PR").await.expect("written");
+        let (peeked, written) = tokio::join!(near.peek(4), far.write_all(b"I * "));
+        written.expect("written");
+        assert_eq!(peeked.expect("peeked"), b"PRI * ");
+    }
+
+    #[tokio::test]
+    async fn no_more_is_taken_than_fits() {
+        let (mut far, near) = tokio::io::duplex(2 * AT_ONCE);
+        far.write_all(&[7; AT_ONCE + 1]).await.expect("written");
+        drop(far);
+        let mut near = Rewind::new(near);
+        assert_eq!(near.peek(1).await.expect("peeked").len(), AT_ONCE);
+        let mut all = Vec::new();
+        near.read_to_end(&mut all).await.expect("read");
+        assert_eq!(all, [7; AT_ONCE + 1]);
     }
 
     #[tokio::test]
