@@ -24,6 +24,7 @@ use crate::identity::PeerAddress;
 use crate::identity::UnixPeer;
 use crate::tcp::{tune_accepted, tune_listener};
 use crate::tls::HandshakeCounters;
+use crate::transport::instant_after;
 use crate::transport::warnings::Warnings;
 
 impl ServerCredentials {
@@ -77,6 +78,10 @@ pub struct Incoming {
     door: Arc<Door>,
     budget: Arc<Budget>,
     handshakes: JoinSet<Option<ServerIo>>,
+    /// While handshakes come, a timer that is due before any of theirs. Whoever sets the earliest
+    /// timer of a runtime has to wake its driver, which costs a system call and a turn of the
+    /// event loop; without this one that would be nearly every handshake.
+    pace: Option<Pin<Box<Sleep>>>,
     pause: Option<Pin<Box<Sleep>>>,
     pauses: u32,
 }
@@ -137,6 +142,7 @@ impl Incoming {
             door: Arc::clone(&shared.door),
             budget: Arc::clone(&shared.budget),
             handshakes: JoinSet::new(),
+            pace: None,
             pause: None,
             pauses: 0,
         }
@@ -163,6 +169,7 @@ impl Incoming {
     }
 
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<ServerIo> {
+        self.keep_pace(cx);
         loop {
             // A handshake that is done makes room before another is begun.
             while let Poll::Ready(Some(done)) = self.handshakes.poll_join_next(cx) {
@@ -186,6 +193,19 @@ impl Incoming {
                 }
                 Err(error) => self.begin_pause(&error),
             }
+            self.keep_pace(cx);
+        }
+    }
+
+    fn keep_pace(&mut self, cx: &mut Context<'_>) {
+        const SHORTEST: Duration = Duration::from_secs(1);
+        if self.pace.is_none() && !self.handshakes.is_empty() {
+            let due = instant_after(self.door.timeout.max(SHORTEST));
+            self.pace = Some(Box::pin(tokio::time::sleep_until(due)));
+        }
+        if self.pace.as_mut().is_some_and(|pace| pace.as_mut().poll(cx).is_ready()) {
+            // The next handshake begins another.
+            self.pace = None;
         }
     }
 
