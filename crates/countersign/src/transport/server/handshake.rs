@@ -74,18 +74,26 @@ struct Time<'a> {
 
 impl Time<'_> {
     /// What a step comes to; `None` if the time is over before.
-    async fn within<T>(&mut self, step: impl Future<Output = T>) -> Option<T> {
+    async fn within<T>(&mut self, mut step: impl Future<Output = T> + Unpin) -> Option<T> {
         tokio::select! {
             biased;
-            outcome = step => Some(outcome),
+            outcome = &mut step => Some(outcome),
             () = self.over.as_mut() => None,
         }
     }
 
     /// Tells a peer why it is turned away. One that takes nothing makes us wait no longer.
-    async fn last_words(&self, telling: impl Future<Output = ()>) {
-        // Heard or not, it is turned away.
-        let _ = timeout_at(self.last_words, telling).await;
+    ///
+    /// Boxed: few peers are turned away, and every silent one would hold the room for it.
+    fn last_words<F>(&self, telling: F) -> Pin<Box<impl Future<Output = ()> + use<F>>>
+    where
+        F: Future<Output = ()>,
+    {
+        let until = self.last_words;
+        Box::pin(async move {
+            // Heard or not, it is turned away.
+            let _ = timeout_at(until, telling).await;
+        })
     }
 }
 
@@ -100,8 +108,7 @@ impl Door {
         mut turn: Turn,
     ) -> Option<ServerIo> {
         let outcome = tokio::select! {
-            // Boxed: the state machine is large, and most of a listener's tasks are idle ones.
-            outcome = Box::pin(self.shake_hands(socket, &address)) => outcome,
+            outcome = self.shake_hands(socket, &address) => outcome,
             () = turn.cut() => {
                 self.warn(&address, "CUT", "too many handshakes at once: the oldest was cut");
                 return None;
@@ -124,14 +131,16 @@ impl Door {
             last_words: instant_after(self.timeout.saturating_add(LAST_WORDS)),
         };
         let mut io = Rewind::new(socket);
-        let spoken = match time.within(io.peek(Spoken::ENOUGH)).await {
-            Some(Ok([])) => return Err(self.turn_away(address, &Refused::Silent)),
-            Some(Ok(bytes)) => Spoken::tell(bytes),
+        let spoken = match time.within(io.read_ahead(Spoken::ENOUGH)).await {
+            Some(Ok(())) if io.ahead().is_empty() => {
+                return Err(self.turn_away(address, &Refused::Silent));
+            }
+            Some(Ok(())) => Spoken::tell(io.ahead()),
             Some(Err(error)) => {
                 // A health check may hang up by a reset, so as not to linger.
-                let refused = match io.has_read_ahead() {
-                    false => Refused::Silent,
-                    true => Refused::NoPreface(error),
+                let refused = match io.ahead().is_empty() {
+                    true => Refused::Silent,
+                    false => Refused::NoPreface(error),
                 };
                 return Err(self.turn_away(address, &refused));
             }
@@ -191,10 +200,12 @@ impl Door {
         io: Rewind<Socket>,
         address: &PeerAddress,
         time: &mut Time<'_>,
-    ) -> Result<TlsStream<Rewind<Socket>>, TurnedAway> {
-        let accept = TlsAcceptor::from(Arc::clone(&tls.config)).accept(io).into_fallible();
+    ) -> Result<Box<Rewind<TlsStream<Rewind<Socket>>>>, TurnedAway> {
+        let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
+        // Boxed, as what comes of it: each is more than a KiB, which silent peers are not to cost.
+        let accept = Box::new(acceptor.accept(io).into_fallible());
         let (failure, io) = match time.within(accept).await {
-            Some(Ok(stream)) => return Ok(stream),
+            Some(Ok(stream)) => return Ok(Box::new(Rewind::new(stream))),
             Some(Err((error, io))) => (explain_to_server(&error, tls.clock.now()), Some(io)),
             None => (TlsFailure::silent_client(self.timeout), None),
         };
@@ -210,18 +221,18 @@ impl Door {
     async fn after_tls(
         &self,
         tls: &LoadedServerTls,
-        mut stream: TlsStream<Rewind<Socket>>,
+        mut stream: Box<Rewind<TlsStream<Rewind<Socket>>>>,
         address: &PeerAddress,
         time: &mut Time<'_>,
     ) -> Result<LetIn, TurnedAway> {
-        let connection = stream.get_ref().1;
+        let (socket, connection) = stream.get_ref().get_ref();
         let facts = tls_facts(connection, connection.server_name());
         let protocol = connection.alpn_protocol().map(<[u8]>::to_vec);
         if protocol.is_none() && tls.alpn == Alpn::Required && !self.http1 {
             self.count(HandshakeResult::NoApplicationProtocol, facts.resumed);
             let refused = Refused::Failed(TlsFailure::client_without_alpn());
             let turned_away = self.turn_away(address, &refused);
-            time.last_words(refuse(&mut stream, Spoken::Http2, Notice::NeedsAlpn)).await;
+            time.last_words(refuse(&mut *stream, Spoken::Http2, Notice::NeedsAlpn)).await;
             return Err(turned_away);
         }
         // rustls keeps a client's chain only when the verifier accepted it.
@@ -232,12 +243,12 @@ impl Door {
                 self.count(HandshakeResult::CertificateMalformed, facts.resumed);
                 let refused = Refused::Failed(TlsFailure::unreadable_certificate(reason));
                 let turned_away = self.turn_away(address, &refused);
-                time.last_words(linger(&mut stream)).await;
+                time.last_words(linger(&mut *stream)).await;
                 return Err(turned_away);
             }
         };
         self.count(HandshakeResult::Success, facts.resumed);
-        let local = stream.get_ref().0.get_ref().local_address();
+        let local = socket.get_ref().local_address();
         let level = SecurityLevel::PrivacyAndIntegrity;
         // A connection does not outlive the certificate that speaks for it.
         let lasts = certificate.as_ref().map(|certificate| {
@@ -245,20 +256,19 @@ impl Door {
             certificate.not_after().duration_since(now).unwrap_or_default()
         });
         let peer = PeerIdentity::new(address.clone(), local, level, Some(facts), certificate);
-        let tcp = stream.get_ref().0.connect_info();
-        let tonics_own = stream.connect_info();
-        let mut stream = Rewind::new(stream);
+        let tcp = socket.connect_info();
+        let tonics_own = stream.get_ref().connect_info();
         let http1 = match protocol.as_deref() {
             Some(b"http/1.1") => true,
             Some(_) => false,
             None => self.http1,
         };
         let begun = match http1 {
-            false => preface(&mut stream, time).await,
-            true => first_bytes(&mut stream, time).await,
+            false => preface(&mut *stream, time).await,
+            true => first_bytes(&mut *stream, time).await,
         };
         begun.map_err(|refused| self.turn_away(address, &refused))?;
-        Ok(LetIn { io: Io::Tls(Box::new(stream)), peer, tcp, tls: Some(tonics_own), lasts })
+        Ok(LetIn { io: Io::Tls(stream), peer, tcp, tls: Some(tonics_own), lasts })
     }
 
     fn count(&self, result: HandshakeResult, resumed: bool) {
@@ -328,11 +338,13 @@ async fn first_bytes<S>(io: &mut Rewind<S>, time: &mut Time<'_>) -> Result<(), R
 where
     S: AsyncRead + Unpin,
 {
-    match time.within(io.peek(Spoken::ENOUGH)).await {
+    match time.within(io.read_ahead(Spoken::ENOUGH)).await {
         None => Err(Refused::NoPreface(io::ErrorKind::TimedOut.into())),
         Some(Err(error)) => Err(Refused::NoPreface(error)),
-        Some(Ok([])) => Err(Refused::NoPreface(io::ErrorKind::UnexpectedEof.into())),
-        Some(Ok(_)) => Ok(()),
+        Some(Ok(())) if io.ahead().is_empty() => {
+            Err(Refused::NoPreface(io::ErrorKind::UnexpectedEof.into()))
+        }
+        Some(Ok(())) => Ok(()),
     }
 }
 
@@ -343,10 +355,10 @@ where
     S: AsyncRead + Unpin,
 {
     const SETTINGS: u8 = 4;
-    match time.within(io.peek(PREFACE.len() + 9)).await {
+    match time.within(io.read_ahead(PREFACE.len() + 9)).await {
         None => Err(Refused::NoPreface(io::ErrorKind::TimedOut.into())),
         Some(Err(error)) => Err(Refused::NoPreface(error)),
-        Some(Ok(bytes)) => match bytes.strip_prefix(PREFACE) {
+        Some(Ok(())) => match io.ahead().strip_prefix(PREFACE) {
             Some(&[_, _, _, SETTINGS, ..]) => Ok(()),
             Some(head) if head.len() >= 9 => {
                 let what = "the first frame is not SETTINGS";
@@ -376,7 +388,23 @@ fn local_level(address: &PeerAddress) -> Option<SecurityLevel> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ServerCredentials;
+    use crate::credentials::ServerLimits;
     use crate::identity::UnixPeer;
+    use crate::transport::server::budget::Budget;
+    use crate::transport::server::incoming::Shared;
+
+    #[tokio::test]
+    async fn a_silent_peer_holds_less_than_two_kib_of_task() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let near = tokio::net::TcpStream::connect(address).await.expect("connected");
+        let (place, turn) = Budget::new(ServerLimits::default()).admit(None).expect("room");
+        let socket = Socket::tcp(near, address);
+        let door = Shared::new(&ServerCredentials::insecure()).door();
+        let opening = door.open(socket, PeerAddress::Tcp(address), place, turn);
+        assert!(size_of_val(&opening) < 2048, "{} bytes", size_of_val(&opening));
+    }
 
     #[test]
     fn only_peers_on_this_machine_are_local() {

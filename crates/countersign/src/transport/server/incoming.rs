@@ -114,6 +114,11 @@ impl Shared {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn door(&self) -> Arc<Door> {
+        Arc::clone(&self.door)
+    }
+
     pub(super) fn drain(&self) -> Drain {
         self.door.drain.clone()
     }

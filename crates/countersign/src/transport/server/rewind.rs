@@ -27,12 +27,14 @@ impl<S: AsyncRead + Unpin> Rewind<S> {
 
     /// Reads ahead until at least `least` bytes are there, or the end. What came with them is
     /// taken too, up to [`AT_ONCE`]. Cancel-safe: what was read stays.
-    pub(super) async fn peek(&mut self, least: usize) -> io::Result<&[u8]> {
-        poll_fn(|cx| self.poll_peek(cx, least)).await?;
-        Ok(&self.ahead)
+    pub(super) fn read_ahead(
+        &mut self,
+        least: usize,
+    ) -> impl Future<Output = io::Result<()>> + Unpin {
+        poll_fn(move |cx| self.poll_read_ahead(cx, least))
     }
 
-    fn poll_peek(&mut self, cx: &mut Context<'_>, least: usize) -> Poll<io::Result<()>> {
+    fn poll_read_ahead(&mut self, cx: &mut Context<'_>, least: usize) -> Poll<io::Result<()>> {
         while self.ahead.len() < least {
             // Not across polls: silent peers are to cost no more than they have to.
             let mut chunk = [MaybeUninit::uninit(); AT_ONCE];
@@ -48,9 +50,9 @@ impl<S: AsyncRead + Unpin> Rewind<S> {
 }
 
 impl<S> Rewind<S> {
-    /// Whether bytes were read ahead that nobody has read again.
-    pub(super) fn has_read_ahead(&self) -> bool {
-        self.taken < self.ahead.len()
+    /// What was read ahead and nobody has read again.
+    pub(super) fn ahead(&self) -> &[u8] {
+        &self.ahead[self.taken..]
     }
 
     pub(super) fn get_ref(&self) -> &S {
@@ -65,7 +67,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let left = &this.ahead[this.taken..];
+        let left = this.ahead();
         if left.is_empty() {
             return Pin::new(&mut this.io).poll_read(cx, buf);
         }
@@ -124,13 +126,14 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
-    async fn what_was_peeked_is_read_again() {
+    async fn what_was_read_ahead_is_read_again() {
         let (mut far, near) = tokio::io::duplex(64);
         far.write_all(b"PRI * HTTP/2.0").await.expect("written");
         drop(far);
         let mut near = Rewind::new(near);
-        assert_eq!(near.peek(3).await.expect("peeked"), b"PRI * HTTP/2.0");
-        assert_eq!(near.peek(5).await.expect("peeked"), b"PRI * HTTP/2.0");
+        near.read_ahead(3).await.expect("read");
+        near.read_ahead(5).await.expect("read already");
+        assert_eq!(near.ahead(), b"PRI * HTTP/2.0");
         let mut all = String::new();
         near.read_to_string(&mut all).await.expect("read");
         assert_eq!(all, "PRI * HTTP/2.0");
@@ -141,9 +144,9 @@ mod tests {
         let (mut far, near) = tokio::io::duplex(64);
         let mut near = Rewind::new(near);
         far.write_all(b"PR").await.expect("written");
-        let (peeked, written) = tokio::join!(near.peek(4), far.write_all(b"I * "));
-        written.expect("written");
-        assert_eq!(peeked.expect("peeked"), b"PRI * ");
+        let (read, written) = tokio::join!(near.read_ahead(4), far.write_all(b"I * "));
+        read.and(written).expect("read and written");
+        assert_eq!(near.ahead(), b"PRI * ");
     }
 
     #[tokio::test]
@@ -152,16 +155,19 @@ mod tests {
         far.write_all(&[7; AT_ONCE + 1]).await.expect("written");
         drop(far);
         let mut near = Rewind::new(near);
-        assert_eq!(near.peek(1).await.expect("peeked").len(), AT_ONCE);
+        near.read_ahead(1).await.expect("read");
+        assert_eq!(near.ahead().len(), AT_ONCE);
         let mut all = Vec::new();
         near.read_to_end(&mut all).await.expect("read");
         assert_eq!(all, [7; AT_ONCE + 1]);
     }
 
     #[tokio::test]
-    async fn the_end_ends_peeking() {
+    async fn the_end_ends_reading_ahead() {
         let (far, near) = tokio::io::duplex(64);
         drop(far);
-        assert_eq!(Rewind::new(near).peek(3).await.expect("the end"), b"");
+        let mut near = Rewind::new(near);
+        near.read_ahead(3).await.expect("the end");
+        assert_eq!(near.ahead(), b"");
     }
 }
