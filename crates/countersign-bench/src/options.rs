@@ -180,6 +180,8 @@ impl RuntimeKind {
 pub(crate) enum Kind {
     /// The h2 crate alone, without TLS: the floor of a call.
     BareH2,
+    /// The same over tokio-rustls: the floor of a connection that can take calls.
+    BareH2Tls,
     /// A handshake by tokio-rustls and an HTTP/2 SETTINGS frame: the floor of a connection.
     BareTls,
     /// Stock tonic in plaintext.
@@ -207,6 +209,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::BareH2 => "bare-h2",
+            Self::BareH2Tls => "bare-h2-tls",
             Self::BareTls => "bare-tls",
             Self::TonicPlain => "tonic-plain",
             Self::TonicTls => "tonic-tls",

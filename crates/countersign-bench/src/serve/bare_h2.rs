@@ -1,26 +1,45 @@
-//! The h2 crate alone: what a call costs before any framework.
+//! The h2 crate alone, in plaintext or over tokio-rustls: what a call or a connection costs before
+//! any framework.
+
+use std::io;
 
 use bytes::{Bytes, BytesMut};
 use h2::server::{Builder, SendResponse};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
-use super::{MAX_CONCURRENT_STREAMS, Outcome, announce};
-use crate::options::ServeOptions;
+use super::{MAX_CONCURRENT_STREAMS, Outcome, announce, tls};
+use crate::options::{Kind, ServeOptions};
 
 pub(super) async fn serve(options: &ServeOptions) -> Outcome {
+    let acceptor = match options.kind {
+        Kind::BareH2Tls => Some(tls::acceptor(options)?),
+        _ => None,
+    };
     let listener = TcpListener::bind((options.address, 0)).await?;
     announce(listener.local_addr()?)?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         // A connection that breaks is the client's to notice.
-        tokio::spawn(async move { connection(stream).await.ok() });
+        match acceptor.clone() {
+            None => tokio::spawn(async move { connection(stream).await.ok() }),
+            Some(acceptor) => tokio::spawn(async move { secured(stream, acceptor).await.ok() }),
+        };
     }
 }
 
-async fn connection(stream: TcpStream) -> Result<(), h2::Error> {
+async fn secured(stream: TcpStream, acceptor: TlsAcceptor) -> io::Result<()> {
+    connection(acceptor.accept(stream).await?).await.map_err(io::Error::other)
+}
+
+async fn connection<S>(stream: S) -> Result<(), h2::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut connection = Builder::new()
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
         // As hyper has it.

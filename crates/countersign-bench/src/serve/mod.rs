@@ -57,7 +57,7 @@ fn runtime(options: &ServeOptions) -> std::io::Result<Runtime> {
 /// As under `#[tokio::main]`: accepting is the main thread's, connections are the workers'.
 async fn serve(options: &ServeOptions) -> Outcome {
     match options.kind {
-        Kind::BareH2 => bare_h2::serve(options).await,
+        Kind::BareH2 | Kind::BareH2Tls => bare_h2::serve(options).await,
         Kind::BareTls => bare_tls::serve(options).await,
         Kind::TonicPlain | Kind::TonicTls | Kind::TonicTlsJwt => stock::serve(options).await,
         Kind::OursPlain | Kind::OursTls | Kind::OursGate | Kind::OursGateMtls => {

@@ -15,6 +15,9 @@ use crate::report::{Chart, Report, Section};
 const BASE: &str = "bare-tls";
 const AGAIN: &str = "bare-tls (again)";
 const BASE_MUTUAL: &str = "bare-tls mtls";
+/// The floor of a connection that can take calls: the same, with the h2 crate on top.
+const HTTP2: &str = "bare-h2-tls";
+const HTTP2_MUTUAL: &str = "bare-h2-tls mtls";
 
 /// How long a server may take to notice that connections are closed, before its time is read.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -47,7 +50,15 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
     collect(started, &mut section).await;
     section.compare("× bare-tls", |_| Some(BASE));
     section.compare("× bare-tls mtls", |row| row.name.contains("mtls").then_some(BASE_MUTUAL));
+    section.compare("× bare-h2-tls", |row| {
+        Some(if row.name.contains("mtls") { HTTP2_MUTUAL } else { HTTP2 })
+    });
     section.control(BASE, AGAIN);
+    section.notes.push(
+        "bare-tls answers with one SETTINGS frame and reads no HTTP/2; bare-h2-tls is the h2 crate \
+         on the same acceptor, in one task, and so the floor of a connection that can take calls"
+            .to_owned(),
+    );
     section.notes.push(
         "ours never resumes sessions where client certificates are asked for: a resumed session \
          would skip their check"
@@ -127,6 +138,7 @@ fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
     };
     add(BASE, own(Kind::BareTls), &full);
     add(AGAIN, own(Kind::BareTls), &full);
+    add(HTTP2, own(Kind::BareH2Tls), &full);
     add("tonic-tls", own(Kind::TonicTls), &full);
     add("ours-tls", own(Kind::OursTls), &full);
     let multi = RuntimeKind::MultiThread;
@@ -142,6 +154,7 @@ fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
     }
     add("tonic-tls, P-256", own(Kind::TonicTls), &Tls::p256(material, false)?);
     add(BASE_MUTUAL, asking(Kind::BareTls), &mutual);
+    add(HTTP2_MUTUAL, asking(Kind::BareH2Tls), &mutual);
     add("tonic-tls mtls", asking(Kind::TonicTls), &mutual);
     add("ours-gate-mtls", own(Kind::OursGateMtls), &mutual);
     add("tonic-tls mtls resumed", asking(Kind::TonicTls), &Tls::resumed(material, true)?);
@@ -171,7 +184,7 @@ fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
             found.push(Variant::new(name, bench.peer(peer, mode), Some(sessions)));
         }
     }
-    let bases = [BASE, AGAIN, BASE_MUTUAL];
+    let bases = [BASE, AGAIN, BASE_MUTUAL, HTTP2, HTTP2_MUTUAL];
     found.retain(|one| bench.options.wants(&one.name) || bases.contains(&one.name.as_str()));
     Ok(found)
 }

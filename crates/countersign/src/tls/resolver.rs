@@ -22,6 +22,10 @@ impl BySni {
     }
 
     fn pick(&self, hello: &ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // There is nothing to choose, and so nothing to look for in the certificate.
+        if let [only] = self.identities.as_slice() {
+            return Some(Arc::clone(only));
+        }
         let can_sign = |identity: &&Arc<CertifiedKey>| {
             identity.key.choose_scheme(hello.signature_schemes()).is_some()
         };

@@ -1,11 +1,12 @@
 //! From an accepted socket to a connection that is let in.
 
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncRead;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
@@ -61,32 +62,59 @@ enum Refused {
 /// The connection is not let in, and the operator was told why.
 struct TurnedAway;
 
+/// How long a peer that is turned away may take to hear why, after its time.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// The time that one handshake has.
+struct Time<'a> {
+    /// One timer for all steps.
+    over: Pin<&'a mut Sleep>,
+    last_words: Instant,
+}
+
+impl Time<'_> {
+    /// What a step comes to; `None` if the time is over before.
+    async fn within<T>(&mut self, mut step: impl Future<Output = T> + Unpin) -> Option<T> {
+        tokio::select! {
+            biased;
+            outcome = &mut step => Some(outcome),
+            () = self.over.as_mut() => None,
+        }
+    }
+
+    /// Tells a peer why it is turned away. One that takes nothing makes us wait no longer.
+    ///
+    /// Boxed: few peers are turned away, and every silent one would hold the room for it.
+    fn last_words<F>(&self, telling: F) -> Pin<Box<impl Future<Output = ()> + use<F>>>
+    where
+        F: Future<Output = ()>,
+    {
+        let until = self.last_words;
+        Box::pin(async move {
+            // Heard or not, it is turned away.
+            let _ = timeout_at(until, telling).await;
+        })
+    }
+}
+
 impl Door {
     /// Lets a connection in, or says why not and hangs up. Takes no longer than the timeout, and
     /// three seconds for last words.
     pub(super) async fn open(
         self: Arc<Self>,
         socket: Socket,
+        address: PeerAddress,
         place: Place,
         mut turn: Turn,
     ) -> Option<ServerIo> {
-        let address = socket.peer();
-        let deadline = instant_after(self.timeout);
-        // Whatever a peer that takes nothing makes us wait for, it ends.
-        let last_words = instant_after(self.timeout.saturating_add(Duration::from_secs(3)));
-        let shaking = async {
-            // Boxed: the state machine is large, and most of a listener's tasks are idle ones.
-            let shaking = Box::pin(self.shake_hands(socket, &address, deadline));
-            timeout_at(last_words, shaking).await
-        };
         let outcome = tokio::select! {
-            outcome = shaking => outcome,
+            outcome = self.shake_hands(socket, &address) => outcome,
             () = turn.cut() => {
                 self.warn(&address, "CUT", "too many handshakes at once: the oldest was cut");
                 return None;
             }
         };
-        let LetIn { io, peer, tcp, tls, lasts } = outcome.ok()?.ok()?;
+        let LetIn { io, peer, tcp, tls, lasts } = outcome.ok()?;
         let (standing, room) = place.let_in();
         let over = self.drain.over(lasts.map(instant_after), room);
         let info = ConnectionInfo::new(peer, tcp, tls, standing);
@@ -97,21 +125,26 @@ impl Door {
         &self,
         socket: Socket,
         address: &PeerAddress,
-        deadline: Instant,
     ) -> Result<LetIn, TurnedAway> {
+        let time = &mut Time {
+            over: pin!(sleep_until(instant_after(self.timeout))),
+            last_words: instant_after(self.timeout.saturating_add(LAST_WORDS)),
+        };
         let mut io = Rewind::new(socket);
-        let spoken = match timeout_at(deadline, io.peek(Spoken::ENOUGH)).await {
-            Ok(Ok([])) => return Err(self.turn_away(address, &Refused::Silent)),
-            Ok(Ok(bytes)) => Spoken::tell(bytes),
-            Ok(Err(error)) => {
+        let spoken = match time.within(io.read_ahead(Spoken::ENOUGH)).await {
+            Some(Ok(())) if io.ahead().is_empty() => {
+                return Err(self.turn_away(address, &Refused::Silent));
+            }
+            Some(Ok(())) => Spoken::tell(io.ahead()),
+            Some(Err(error)) => {
                 // A health check may hang up by a reset, so as not to linger.
-                let refused = match io.has_read_ahead() {
-                    false => Refused::Silent,
-                    true => Refused::NoPreface(error),
+                let refused = match io.ahead().is_empty() {
+                    true => Refused::Silent,
+                    false => Refused::NoPreface(error),
                 };
                 return Err(self.turn_away(address, &refused));
             }
-            Err(_) => {
+            None => {
                 if let ServerSecurity::Tls(_) = self.security {
                     self.count(HandshakeResult::HandshakeTimeout, false);
                 }
@@ -122,10 +155,12 @@ impl Door {
         match &self.security {
             ServerSecurity::Tls(tls) => {
                 if matches!(spoken, Spoken::Http1 | Spoken::Http2) {
-                    return Err(self.wrong_port(address, &mut io, spoken, Notice::SpeaksTls).await);
+                    return Err(self
+                        .wrong_port(address, io, spoken, Notice::SpeaksTls, time)
+                        .await);
                 }
-                let stream = self.tls(tls, io, address, deadline).await?;
-                self.after_tls(tls, stream, address, deadline).await
+                let stream = self.tls(tls, io, address, time).await?;
+                self.after_tls(tls, stream, address, time).await
             }
             ServerSecurity::Local | ServerSecurity::Insecure => {
                 let level = match &self.security {
@@ -136,16 +171,16 @@ impl Door {
                 match spoken {
                     Spoken::Tls => {
                         return Err(self
-                            .wrong_port(address, &mut io, spoken, Notice::SpeaksPlaintext)
+                            .wrong_port(address, io, spoken, Notice::SpeaksPlaintext, time)
                             .await);
                     }
                     Spoken::Http1 if !self.http1 => {
                         return Err(self
-                            .wrong_port(address, &mut io, spoken, Notice::SpeaksHttp2)
+                            .wrong_port(address, io, spoken, Notice::SpeaksHttp2, time)
                             .await);
                     }
                     Spoken::Http1 => {}
-                    Spoken::Http2 => preface(&mut io, deadline)
+                    Spoken::Http2 => preface(&mut io, time)
                         .await
                         .map_err(|refused| self.turn_away(address, &refused))?,
                     // Whatever follows, it is not going to become a preface.
@@ -164,19 +199,21 @@ impl Door {
         tls: &LoadedServerTls,
         io: Rewind<Socket>,
         address: &PeerAddress,
-        deadline: Instant,
-    ) -> Result<TlsStream<Rewind<Socket>>, TurnedAway> {
-        let accept = TlsAcceptor::from(Arc::clone(&tls.config)).accept(io).into_fallible();
-        let (failure, io) = match timeout_at(deadline, accept).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err((error, io))) => (explain_to_server(&error, tls.clock.now()), Some(io)),
-            Err(_) => (TlsFailure::silent_client(self.timeout), None),
+        time: &mut Time<'_>,
+    ) -> Result<Box<Rewind<TlsStream<Rewind<Socket>>>>, TurnedAway> {
+        let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
+        // Boxed, as what comes of it: each is more than a KiB, which silent peers are not to cost.
+        let accept = Box::new(acceptor.accept(io).into_fallible());
+        let (failure, io) = match time.within(accept).await {
+            Some(Ok(stream)) => return Ok(Box::new(Rewind::new(stream))),
+            Some(Err((error, io))) => (explain_to_server(&error, tls.clock.now()), Some(io)),
+            None => (TlsFailure::silent_client(self.timeout), None),
         };
         self.count(failure.kind().result(), false);
         let turned_away = self.turn_away(address, &Refused::Failed(failure));
         if let Some(mut io) = io {
             // The alert is on its way; let it arrive.
-            linger(&mut io).await;
+            time.last_words(linger(&mut io)).await;
         }
         Err(turned_away)
     }
@@ -184,18 +221,18 @@ impl Door {
     async fn after_tls(
         &self,
         tls: &LoadedServerTls,
-        mut stream: TlsStream<Rewind<Socket>>,
+        mut stream: Box<Rewind<TlsStream<Rewind<Socket>>>>,
         address: &PeerAddress,
-        deadline: Instant,
+        time: &mut Time<'_>,
     ) -> Result<LetIn, TurnedAway> {
-        let connection = stream.get_ref().1;
+        let (socket, connection) = stream.get_ref().get_ref();
         let facts = tls_facts(connection, connection.server_name());
         let protocol = connection.alpn_protocol().map(<[u8]>::to_vec);
         if protocol.is_none() && tls.alpn == Alpn::Required && !self.http1 {
             self.count(HandshakeResult::NoApplicationProtocol, facts.resumed);
             let refused = Refused::Failed(TlsFailure::client_without_alpn());
             let turned_away = self.turn_away(address, &refused);
-            refuse(&mut stream, Spoken::Http2, Notice::NeedsAlpn).await;
+            time.last_words(refuse(&mut *stream, Spoken::Http2, Notice::NeedsAlpn)).await;
             return Err(turned_away);
         }
         // rustls keeps a client's chain only when the verifier accepted it.
@@ -206,12 +243,12 @@ impl Door {
                 self.count(HandshakeResult::CertificateMalformed, facts.resumed);
                 let refused = Refused::Failed(TlsFailure::unreadable_certificate(reason));
                 let turned_away = self.turn_away(address, &refused);
-                linger(&mut stream).await;
+                time.last_words(linger(&mut *stream)).await;
                 return Err(turned_away);
             }
         };
         self.count(HandshakeResult::Success, facts.resumed);
-        let local = stream.get_ref().0.get_ref().local_address();
+        let local = socket.get_ref().local_address();
         let level = SecurityLevel::PrivacyAndIntegrity;
         // A connection does not outlive the certificate that speaks for it.
         let lasts = certificate.as_ref().map(|certificate| {
@@ -219,20 +256,19 @@ impl Door {
             certificate.not_after().duration_since(now).unwrap_or_default()
         });
         let peer = PeerIdentity::new(address.clone(), local, level, Some(facts), certificate);
-        let tcp = stream.get_ref().0.connect_info();
-        let tonics_own = stream.connect_info();
-        let mut stream = Rewind::new(stream);
+        let tcp = socket.connect_info();
+        let tonics_own = stream.get_ref().connect_info();
         let http1 = match protocol.as_deref() {
             Some(b"http/1.1") => true,
             Some(_) => false,
             None => self.http1,
         };
         let begun = match http1 {
-            false => preface(&mut stream, deadline).await,
-            true => first_bytes(&mut stream, deadline).await,
+            false => preface(&mut *stream, time).await,
+            true => first_bytes(&mut *stream, time).await,
         };
         begun.map_err(|refused| self.turn_away(address, &refused))?;
-        Ok(LetIn { io: Io::Tls(Box::new(stream)), peer, tcp, tls: Some(tonics_own), lasts })
+        Ok(LetIn { io: Io::Tls(stream), peer, tcp, tls: Some(tonics_own), lasts })
     }
 
     fn count(&self, result: HandshakeResult, resumed: bool) {
@@ -246,12 +282,13 @@ impl Door {
     async fn wrong_port(
         &self,
         address: &PeerAddress,
-        io: &mut Rewind<Socket>,
+        mut io: Rewind<Socket>,
         spoken: Spoken,
         notice: Notice,
+        time: &mut Time<'_>,
     ) -> TurnedAway {
         let turned_away = self.turn_away(address, &Refused::WrongPort { spoken, notice });
-        refuse(io, spoken, notice).await;
+        time.last_words(refuse(&mut io, spoken, notice)).await;
         turned_away
     }
 
@@ -297,31 +334,33 @@ impl Door {
 }
 
 /// Waits for HTTP/1 to begin; what it has to say is the HTTP server's to bound.
-async fn first_bytes<S>(io: &mut Rewind<S>, deadline: Instant) -> Result<(), Refused>
+async fn first_bytes<S>(io: &mut Rewind<S>, time: &mut Time<'_>) -> Result<(), Refused>
 where
     S: AsyncRead + Unpin,
 {
-    match timeout_at(deadline, io.peek(Spoken::ENOUGH)).await {
-        Err(_) => Err(Refused::NoPreface(io::ErrorKind::TimedOut.into())),
-        Ok(Err(error)) => Err(Refused::NoPreface(error)),
-        Ok(Ok([])) => Err(Refused::NoPreface(io::ErrorKind::UnexpectedEof.into())),
-        Ok(Ok(_)) => Ok(()),
+    match time.within(io.read_ahead(Spoken::ENOUGH)).await {
+        None => Err(Refused::NoPreface(io::ErrorKind::TimedOut.into())),
+        Some(Err(error)) => Err(Refused::NoPreface(error)),
+        Some(Ok(())) if io.ahead().is_empty() => {
+            Err(Refused::NoPreface(io::ErrorKind::UnexpectedEof.into()))
+        }
+        Some(Ok(())) => Ok(()),
     }
 }
 
 /// Waits for the client's preface and the head of its SETTINGS frame, both of which every
 /// HTTP/2 client sends before it waits for anything (RFC 9113 §3.4).
-async fn preface<S>(io: &mut Rewind<S>, deadline: Instant) -> Result<(), Refused>
+async fn preface<S>(io: &mut Rewind<S>, time: &mut Time<'_>) -> Result<(), Refused>
 where
     S: AsyncRead + Unpin,
 {
     const SETTINGS: u8 = 4;
-    match timeout_at(deadline, io.peek(PREFACE.len() + 9)).await {
-        Err(_) => Err(Refused::NoPreface(io::ErrorKind::TimedOut.into())),
-        Ok(Err(error)) => Err(Refused::NoPreface(error)),
-        Ok(Ok(bytes)) => match bytes.strip_prefix(PREFACE) {
+    match time.within(io.read_ahead(PREFACE.len() + 9)).await {
+        None => Err(Refused::NoPreface(io::ErrorKind::TimedOut.into())),
+        Some(Err(error)) => Err(Refused::NoPreface(error)),
+        Some(Ok(())) => match io.ahead().strip_prefix(PREFACE) {
             Some(&[_, _, _, SETTINGS, ..]) => Ok(()),
-            Some(head) if head.len() == 9 => {
+            Some(head) if head.len() >= 9 => {
                 let what = "the first frame is not SETTINGS";
                 Err(Refused::NoPreface(io::Error::new(io::ErrorKind::InvalidData, what)))
             }
@@ -349,7 +388,23 @@ fn local_level(address: &PeerAddress) -> Option<SecurityLevel> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ServerCredentials;
+    use crate::credentials::ServerLimits;
     use crate::identity::UnixPeer;
+    use crate::transport::server::budget::Budget;
+    use crate::transport::server::incoming::Shared;
+
+    #[tokio::test]
+    async fn a_silent_peer_holds_less_than_two_kib_of_task() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let near = tokio::net::TcpStream::connect(address).await.expect("connected");
+        let (place, turn) = Budget::new(ServerLimits::default()).admit(None).expect("room");
+        let socket = Socket::tcp(near, address);
+        let door = Shared::new(&ServerCredentials::insecure()).door();
+        let opening = door.open(socket, PeerAddress::Tcp(address), place, turn);
+        assert!(size_of_val(&opening) < 2048, "{} bytes", size_of_val(&opening));
+    }
 
     #[test]
     fn only_peers_on_this_machine_are_local() {

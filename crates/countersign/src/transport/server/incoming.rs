@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
-use tokio::net::UnixListener;
-use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
@@ -19,8 +19,12 @@ use super::drain::Drain;
 use super::handshake::Door;
 use super::io::{ServerIo, Socket};
 use crate::credentials::ServerCredentials;
-use crate::tcp::tune_tcp;
+use crate::identity::PeerAddress;
+#[cfg(unix)]
+use crate::identity::UnixPeer;
+use crate::tcp::{tune_accepted, tune_listener};
 use crate::tls::HandshakeCounters;
+use crate::transport::instant_after;
 use crate::transport::warnings::Warnings;
 
 impl ServerCredentials {
@@ -74,6 +78,10 @@ pub struct Incoming {
     door: Arc<Door>,
     budget: Arc<Budget>,
     handshakes: JoinSet<Option<ServerIo>>,
+    /// While handshakes come, a timer that is due before any of theirs. Whoever sets the earliest
+    /// timer of a runtime has to wake its driver, which costs a system call and a turn of the
+    /// event loop; without this one that would be nearly every handshake.
+    pace: Option<Pin<Box<Sleep>>>,
     pause: Option<Pin<Box<Sleep>>>,
     pauses: u32,
 }
@@ -106,6 +114,11 @@ impl Shared {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn door(&self) -> Arc<Door> {
+        Arc::clone(&self.door)
+    }
+
     pub(super) fn drain(&self) -> Drain {
         self.door.drain.clone()
     }
@@ -123,6 +136,7 @@ impl Incoming {
     /// When the listener has no address.
     pub(super) fn sharing(shared: &Shared, listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
+        tune_listener(&listener);
         Ok(Self::new(shared, Listener::Tcp(listener), Some(address)))
     }
 
@@ -133,6 +147,7 @@ impl Incoming {
             door: Arc::clone(&shared.door),
             budget: Arc::clone(&shared.budget),
             handshakes: JoinSet::new(),
+            pace: None,
             pause: None,
             pauses: 0,
         }
@@ -159,6 +174,7 @@ impl Incoming {
     }
 
     fn poll_connection(&mut self, cx: &mut Context<'_>) -> Poll<ServerIo> {
+        self.keep_pace(cx);
         loop {
             // A handshake that is done makes room before another is begun.
             while let Poll::Ready(Some(done)) = self.handshakes.poll_join_next(cx) {
@@ -173,26 +189,37 @@ impl Incoming {
                 self.pause = None;
             }
             match std::task::ready!(self.listener.poll_accept(cx)) {
-                Ok(socket) => {
+                Ok(accepted) => {
                     self.pauses = 0;
-                    self.admit(socket);
+                    self.admit(accepted);
                 }
                 Err(error) if is_about_one_connection(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
                 }
                 Err(error) => self.begin_pause(&error),
             }
+            self.keep_pace(cx);
         }
     }
 
-    fn admit(&mut self, socket: Socket) {
-        if let Socket::Tcp(tcp) = &socket {
-            tune_tcp(tcp);
+    fn keep_pace(&mut self, cx: &mut Context<'_>) {
+        const SHORTEST: Duration = Duration::from_secs(1);
+        if self.pace.is_none() && !self.handshakes.is_empty() {
+            let due = instant_after(self.door.timeout.max(SHORTEST));
+            self.pace = Some(Box::pin(tokio::time::sleep_until(due)));
         }
-        let peer = socket.peer();
+        if self.pace.as_mut().is_some_and(|pace| pace.as_mut().poll(cx).is_ready()) {
+            // The next handshake begins another.
+            self.pace = None;
+        }
+    }
+
+    fn admit(&mut self, accepted: Accepted) {
+        let peer = accepted.peer();
         match self.budget.admit(peer.ip()) {
             Ok((place, turn)) => {
-                self.handshakes.spawn(Arc::clone(&self.door).open(socket, place, turn));
+                let socket = accepted.into_socket();
+                self.handshakes.spawn(Arc::clone(&self.door).open(socket, peer, place, turn));
             }
             Err(full) => {
                 if let Some(withheld) = self.door.warnings.allow() {
@@ -229,15 +256,48 @@ impl Incoming {
 }
 
 impl Listener {
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         match self {
             Self::Tcp(listener) => {
-                listener.poll_accept(cx).map_ok(|(stream, _)| Socket::Tcp(stream))
+                listener.poll_accept(cx).map_ok(|(stream, peer)| Accepted::Tcp(stream, peer))
             }
             #[cfg(unix)]
             Self::Unix(listener) => {
-                listener.poll_accept(cx).map_ok(|(stream, _)| Socket::Unix(stream))
+                listener.poll_accept(cx).map_ok(|(stream, _)| Accepted::Unix(stream))
             }
+        }
+    }
+}
+
+/// What the system handed over. Nothing more is asked about it before it has a place.
+enum Accepted {
+    Tcp(TcpStream, SocketAddr),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Accepted {
+    fn peer(&self) -> PeerAddress {
+        match self {
+            Self::Tcp(_, peer) => PeerAddress::Tcp(*peer),
+            #[cfg(unix)]
+            Self::Unix(unix) => PeerAddress::Unix(match unix.peer_cred() {
+                Ok(peer) => {
+                    UnixPeer { uid: Some(peer.uid()), gid: Some(peer.gid()), pid: peer.pid() }
+                }
+                Err(_) => UnixPeer::default(),
+            }),
+        }
+    }
+
+    fn into_socket(self) -> Socket {
+        match self {
+            Self::Tcp(tcp, peer) => {
+                tune_accepted(&tcp);
+                Socket::tcp(tcp, peer)
+            }
+            #[cfg(unix)]
+            Self::Unix(unix) => Socket::unix(unix),
         }
     }
 }

@@ -15,60 +15,61 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use super::budget::{Place, Standing};
 use super::drain::Over;
 use super::rewind::Rewind;
-use crate::identity::{PeerAddress, PeerIdentity, UnixPeer};
+use crate::identity::PeerIdentity;
 use crate::transport::gate::Memory;
 
 /// tonic's own type for a TLS connection, which has no name without its TLS features.
 pub(crate) type TlsConnectInfo = <TlsStream<TcpStream> as Connected>::ConnectInfo;
 
-/// What is accepted.
+/// What was accepted, with its addresses: the system is asked for them once.
 #[derive(Debug)]
-pub(super) enum Socket {
+pub(super) struct Socket {
+    io: Transport,
+    addresses: TcpConnectInfo,
+}
+
+#[derive(Debug)]
+enum Transport {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
 }
 
 impl Socket {
-    pub(super) fn peer(&self) -> PeerAddress {
-        match self {
-            Self::Tcp(tcp) => tcp.peer_addr().map_or(PeerAddress::Unknown, PeerAddress::Tcp),
-            #[cfg(unix)]
-            Self::Unix(unix) => PeerAddress::Unix(match unix.peer_cred() {
-                Ok(peer) => {
-                    UnixPeer { uid: Some(peer.uid()), gid: Some(peer.gid()), pid: peer.pid() }
-                }
-                Err(_) => UnixPeer::default(),
-            }),
-        }
+    pub(super) fn tcp(tcp: TcpStream, peer: SocketAddr) -> Self {
+        let local_addr = tcp.local_addr().ok();
+        let addresses = TcpConnectInfo { local_addr, remote_addr: Some(peer) };
+        Self { io: Transport::Tcp(tcp), addresses }
+    }
+
+    #[cfg(unix)]
+    pub(super) fn unix(unix: UnixStream) -> Self {
+        let addresses = TcpConnectInfo { local_addr: None, remote_addr: None };
+        Self { io: Transport::Unix(unix), addresses }
     }
 
     /// Ends both directions, and whatever waits for either.
     fn hang_up(&self) {
-        let socket = match self {
-            Self::Tcp(tcp) => socket2::SockRef::from(tcp),
+        let socket = match &self.io {
+            Transport::Tcp(tcp) => socket2::SockRef::from(tcp),
             #[cfg(unix)]
-            Self::Unix(unix) => socket2::SockRef::from(unix),
+            Transport::Unix(unix) => socket2::SockRef::from(unix),
         };
         // The peer may have done so before.
         let _ = socket.shutdown(std::net::Shutdown::Both);
     }
 
     pub(super) fn local_address(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(tcp) => tcp.local_addr().ok(),
-            #[cfg(unix)]
-            Self::Unix(_) => None,
-        }
+        self.addresses.local_addr
     }
 }
 
 macro_rules! each {
     ($self:expr, $io:ident => $call:expr) => {
-        match $self.get_mut() {
-            Self::Tcp($io) => $call,
+        match &mut $self.get_mut().io {
+            Transport::Tcp($io) => $call,
             #[cfg(unix)]
-            Self::Unix($io) => $call,
+            Transport::Unix($io) => $call,
         }
     };
 }
@@ -117,11 +118,7 @@ impl Connected for Socket {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        match self {
-            Self::Tcp(tcp) => tcp.connect_info(),
-            #[cfg(unix)]
-            Self::Unix(_) => TcpConnectInfo { local_addr: None, remote_addr: None },
-        }
+        self.addresses.clone()
     }
 }
 

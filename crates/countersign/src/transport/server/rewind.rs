@@ -1,11 +1,16 @@
 //! Reads ahead, and gives the bytes back.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::{Connected, TcpConnectInfo};
+
+/// Room for a ClientHello with a post-quantum key share, so that one system call reads it.
+const AT_ONCE: usize = 2048;
 
 /// An IO whose first bytes were read already and will be read again.
 #[derive(Debug)]
@@ -20,27 +25,34 @@ impl<S: AsyncRead + Unpin> Rewind<S> {
         Self { ahead: Vec::new(), taken: 0, io }
     }
 
-    /// Reads ahead until at least `least` bytes are there, or the end; and no more than needed.
-    /// Cancel-safe: what was read stays.
-    pub(super) async fn peek(&mut self, least: usize) -> io::Result<&[u8]> {
+    /// Reads ahead until at least `least` bytes are there, or the end. What came with them is
+    /// taken too, up to [`AT_ONCE`]. Cancel-safe: what was read stays.
+    pub(super) fn read_ahead(
+        &mut self,
+        least: usize,
+    ) -> impl Future<Output = io::Result<()>> + Unpin {
+        poll_fn(move |cx| self.poll_read_ahead(cx, least))
+    }
+
+    fn poll_read_ahead(&mut self, cx: &mut Context<'_>, least: usize) -> Poll<io::Result<()>> {
         while self.ahead.len() < least {
-            let want = least - self.ahead.len();
-            let mut chunk = [0; 64];
-            let limit = want.min(chunk.len());
-            let read = self.io.read(&mut chunk[..limit]).await?;
-            if read == 0 {
+            // Not across polls: silent peers are to cost no more than they have to.
+            let mut chunk = [MaybeUninit::uninit(); AT_ONCE];
+            let mut chunk = ReadBuf::uninit(&mut chunk);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut chunk))?;
+            if chunk.filled().is_empty() {
                 break;
             }
-            self.ahead.extend_from_slice(&chunk[..read]);
+            self.ahead.extend_from_slice(chunk.filled());
         }
-        Ok(&self.ahead)
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<S> Rewind<S> {
-    /// Whether bytes were read ahead that nobody has read again.
-    pub(super) fn has_read_ahead(&self) -> bool {
-        self.taken < self.ahead.len()
+    /// What was read ahead and nobody has read again.
+    pub(super) fn ahead(&self) -> &[u8] {
+        &self.ahead[self.taken..]
     }
 
     pub(super) fn get_ref(&self) -> &S {
@@ -55,7 +67,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let left = &this.ahead[this.taken..];
+        let left = this.ahead();
         if left.is_empty() {
             return Pin::new(&mut this.io).poll_read(cx, buf);
         }
@@ -111,25 +123,51 @@ impl<S: Connected<ConnectInfo = TcpConnectInfo>> Connected for Rewind<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
-    async fn what_was_peeked_is_read_again() {
+    async fn what_was_read_ahead_is_read_again() {
         let (mut far, near) = tokio::io::duplex(64);
         far.write_all(b"PRI * HTTP/2.0").await.expect("written");
         drop(far);
         let mut near = Rewind::new(near);
-        assert_eq!(near.peek(3).await.expect("peeked"), b"PRI");
-        assert_eq!(near.peek(5).await.expect("peeked"), b"PRI *");
+        near.read_ahead(3).await.expect("read");
+        near.read_ahead(5).await.expect("read already");
+        assert_eq!(near.ahead(), b"PRI * HTTP/2.0");
         let mut all = String::new();
         near.read_to_string(&mut all).await.expect("read");
         assert_eq!(all, "PRI * HTTP/2.0");
     }
 
     #[tokio::test]
-    async fn the_end_ends_peeking() {
+    async fn what_comes_in_pieces_is_put_together() {
+        let (mut far, near) = tokio::io::duplex(64);
+        let mut near = Rewind::new(near);
+        far.write_all(b"PR").await.expect("written");
+        let (read, written) = tokio::join!(near.read_ahead(4), far.write_all(b"I * "));
+        read.and(written).expect("read and written");
+        assert_eq!(near.ahead(), b"PRI * ");
+    }
+
+    #[tokio::test]
+    async fn no_more_is_taken_than_fits() {
+        let (mut far, near) = tokio::io::duplex(2 * AT_ONCE);
+        far.write_all(&[7; AT_ONCE + 1]).await.expect("written");
+        drop(far);
+        let mut near = Rewind::new(near);
+        near.read_ahead(1).await.expect("read");
+        assert_eq!(near.ahead().len(), AT_ONCE);
+        let mut all = Vec::new();
+        near.read_to_end(&mut all).await.expect("read");
+        assert_eq!(all, [7; AT_ONCE + 1]);
+    }
+
+    #[tokio::test]
+    async fn the_end_ends_reading_ahead() {
         let (far, near) = tokio::io::duplex(64);
         drop(far);
-        assert_eq!(Rewind::new(near).peek(3).await.expect("the end"), b"");
+        let mut near = Rewind::new(near);
+        near.read_ahead(3).await.expect("the end");
+        assert_eq!(near.ahead(), b"");
     }
 }
