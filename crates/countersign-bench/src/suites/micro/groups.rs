@@ -55,8 +55,9 @@ impl Group {
 
     /// Whether a row is asked for; the others are what it is compared with.
     pub(super) fn is_wanted(&self, options: &Options) -> bool {
-        options.wants(&self.section.name)
-            || self.subjects.iter().any(|(name, _)| options.wants(name))
+        let wants = |name: &str| options.wants(name);
+        let wanted = wants(&self.section.name) || self.subjects.iter().any(|(name, _)| wants(name));
+        wanted && options.allows(&self.section.name)
     }
 }
 
