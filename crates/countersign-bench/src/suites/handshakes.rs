@@ -62,8 +62,8 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
             .to_owned(),
     );
     section.notes.push(
-        "openssl speaks no HTTP/2: its connections end after the handshake; nginx sends tickets \
-         where they are resumed, and no others"
+        "openssl speaks no HTTP/2: its connections end after the handshake, or the ticket; nginx \
+         and openssl send a ticket where sessions are resumed, and no others"
             .to_owned(),
     );
     report.push(section);
@@ -72,7 +72,7 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
 
 /// The section with the names of its rows.
 #[cfg(test)]
-pub(super) fn names(bench: &Bench<'_>) -> Result<Vec<(String, Vec<String>)>, Box<dyn Error>> {
+pub(super) fn names(bench: &Bench<'_>) -> Result<super::Names, Box<dyn Error>> {
     Ok(vec![super::bench::named("handshakes", &variants(bench)?)])
 }
 
@@ -180,9 +180,13 @@ fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
             ("java tls resumed", "java", "tls", false),
             ("nginx tls resumed", "nginx", "tls-tickets", false),
             ("nginx mtls resumed", "nginx", "mtls-tickets", true),
+            ("openssl tls resumed", "openssl", "tls-tickets", false),
+            ("openssl mtls resumed", "openssl", "mtls-tickets", true),
         ] {
             let sessions = Tls::resumed(material, mutual)?;
-            found.push(Variant::new(name, bench.peer(peer, mode), Some(sessions)));
+            let mut variant = Variant::new(name, bench.peer(peer, mode), Some(sessions));
+            variant.handshake_only = peer == "openssl";
+            found.push(variant);
         }
     }
     let bases = [BASE, AGAIN, BASE_MUTUAL];
