@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::markdown::with_commas;
+
 /// A goal of several checks.
 #[derive(Debug)]
 pub(super) struct Goal {
@@ -45,8 +47,8 @@ impl Bound {
 impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AtMost(limit) => write!(f, "≤ {limit}"),
-            Self::AtLeast(limit) => write!(f, "≥ {limit}"),
+            Self::AtMost(limit) => write!(f, "≤ {}", with_commas(&limit.to_string())),
+            Self::AtLeast(limit) => write!(f, "≥ {}", with_commas(&limit.to_string())),
         }
     }
 }

@@ -6,7 +6,7 @@ use countersign_bench::counts::baseline::{Baseline, Counts};
 
 use super::Found;
 use super::definitions::{Bound, Check, Find, GOALS, Goal};
-use super::markdown::{grouped, two};
+use super::markdown::{cell, grouped, two};
 use crate::report::{Fact, Row, Section};
 use crate::stats::{Summary, ratios};
 
@@ -37,9 +37,8 @@ pub(super) fn table(found: &[Found<'_>], baseline: &Baseline) -> String {
         let verdicts: Vec<Verdict> = checks.iter().map(|(_, verdict)| *verdict).collect();
         let told: Vec<&str> = checks.iter().map(|(told, _)| told.as_str()).collect();
         let Goal { number, text: what, command, .. } = goal;
-        let verdict = overall(&verdicts);
-        let _ =
-            writeln!(text, "| {number} | {what} | {command} | {} | {verdict} |", told.join("<br>"));
+        let (told, verdict) = (cell(&told.join("<br>")), overall(&verdicts));
+        let _ = writeln!(text, "| {number} | {what} | {command} | {told} | {verdict} |");
     }
     text.push_str(
         "\nRatios of servers and clients are medians of those within a round, with their \
@@ -88,12 +87,12 @@ fn overall(verdicts: &[Verdict]) -> String {
     let count = |wanted| verdicts.iter().filter(|verdict| **verdict == wanted).count();
     let (met, not_met) = (count(Verdict::Met), count(Verdict::NotMet));
     let (unknown, all) = (count(Verdict::NotMeasured), verdicts.len());
-    let rest = if unknown > 0 { format!(", {unknown} not measured") } else { String::new() };
-    match (met, not_met) {
-        (0, 0) => "not measured".to_owned(),
-        (_, 0) => format!("met{rest}"),
-        (0, _) => format!("not met{rest}"),
-        _ => format!("{met} of {all} met{rest}"),
+    match (met, not_met, unknown) {
+        (0, 0, _) => "not measured".to_owned(),
+        (_, 0, 0) => "met".to_owned(),
+        (0, _, 0) => "not met".to_owned(),
+        (_, _, 0) => format!("{met} of {all} met"),
+        _ => format!("{met} of {all} met, {unknown} not measured"),
     }
 }
 
@@ -256,7 +255,10 @@ mod tests {
         use Verdict::{Met, NotMeasured, NotMet};
         for (verdicts, said) in [
             (&[Met, Met][..], "met"),
-            (&[Met, NotMeasured], "met, 1 not measured"),
+            (&[Met, NotMet], "1 of 2 met"),
+            // What nobody measured may not be met.
+            (&[Met, NotMeasured], "1 of 2 met, 1 not measured"),
+            (&[NotMet, NotMeasured], "0 of 2 met, 1 not measured"),
             (&[Met, NotMet, NotMeasured], "1 of 3 met, 1 not measured"),
             (&[NotMet], "not met"),
             (&[NotMeasured], "not measured"),

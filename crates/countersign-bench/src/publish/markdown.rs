@@ -124,8 +124,13 @@ fn shown(fact: &Fact) -> String {
 }
 
 fn line(cells: &[String]) -> String {
-    let cells: Vec<String> = cells.iter().map(|cell| one_line(cell).replace('|', "\\|")).collect();
+    let cells: Vec<String> = cells.iter().map(|text| cell(text)).collect();
     format!("| {} |\n", cells.join(" | "))
+}
+
+/// What stays within one cell of a table.
+pub(super) fn cell(text: &str) -> String {
+    one_line(text).replace('|', "\\|")
 }
 
 /// What a program said, without its line breaks.
@@ -143,7 +148,7 @@ pub(super) fn grouped(number: f64) -> String {
     with_commas(&figure(number))
 }
 
-fn with_commas(text: &str) -> String {
+pub(super) fn with_commas(text: &str) -> String {
     let (sign, digits) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
     if digits.contains('.') || digits.len() <= 3 {
         return text.to_owned();
