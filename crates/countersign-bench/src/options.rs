@@ -129,9 +129,9 @@ pub(crate) struct Options {
     /// Where the peers' programs are.
     #[arg(long, value_name = "DIR", default_value = "bench/.build/bin")]
     pub(crate) peers: PathBuf,
-    /// One section alone, by its whole name: a repetition.
+    /// These sections alone, by their whole names: a repetition. All, where there are none.
     #[arg(skip)]
-    pub(crate) section: Option<String>,
+    pub(crate) sections: Vec<String>,
 }
 
 impl Options {
@@ -148,7 +148,7 @@ impl Options {
 
     /// Whether this section may be measured at all.
     pub(crate) fn allows(&self, section: &str) -> bool {
-        self.section.as_ref().is_none_or(|only| only == section)
+        self.sections.is_empty() || self.sections.iter().any(|one| one == section)
     }
 
     /// The size of a sample asked for, or this.
@@ -433,7 +433,7 @@ mod tests {
     #[test]
     fn a_repetition_allows_its_section_alone() {
         assert!(all(&[]).allows("calls"));
-        let again = Options { section: Some("calls".to_owned()), ..all(&[]) };
+        let again = Options { sections: vec!["calls".to_owned()], ..all(&[]) };
         assert!(again.allows("calls") && !again.allows("calls-authz"));
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn run(
             Suite::Micro => Ok(()),
         }
     })?;
-    if suite == Suite::Curves {
+    if suite == Suite::Curves && options.sections.is_empty() {
         micro::curves(options, report);
     }
     Ok(())
