@@ -129,8 +129,8 @@ pub(crate) struct Options {
     /// Where the peers' programs are.
     #[arg(long, value_name = "DIR", default_value = "bench/.build/bin")]
     pub(crate) peers: PathBuf,
-    /// These sections alone, by their whole names: a repetition. All, where there are none.
-    #[arg(skip)]
+    /// A section alone, by its whole name, in a suite that has several; may be given several times.
+    #[arg(long = "section", value_name = "NAME")]
     pub(crate) sections: Vec<String>,
 }
 
