@@ -5,13 +5,13 @@ use std::fs;
 use std::process::Command;
 
 use countersign::{Clock as _, SystemClock};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::peers::Peers;
 
 /// Facts without which figures mean nothing.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Machine {
     /// Day and time (UTC) at which the run began.
     pub(crate) date: String,
@@ -60,7 +60,7 @@ impl Machine {
             versions.insert("rustc".to_owned(), version);
         }
         Self {
-            date: date(OffsetDateTime::from(SystemClock.now())),
+            date: now(),
             cpu,
             cores,
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
@@ -105,6 +105,11 @@ impl Machine {
         lines.extend(Some(of(true)).filter(|line| !line.is_empty()));
         lines
     }
+}
+
+/// Day and time of this moment, UTC, to the minute.
+pub(crate) fn now() -> String {
+    date(OffsetDateTime::from(SystemClock.now()))
 }
 
 fn date(now: OffsetDateTime) -> String {

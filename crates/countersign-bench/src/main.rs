@@ -12,6 +12,7 @@ mod material;
 mod options;
 mod peers;
 mod proc;
+mod publish;
 mod report;
 mod serve;
 mod stats;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => return ended(serve::run(&options).map(|()| true)),
         Command::Call(options) => return ended(call::run(&options).map(|()| true)),
         Command::Hold(options) => return ended(hold::run(&options).map(|()| true)),
+        Command::Publish(options) => return ended(publish::run(&options).map(|()| true)),
         Command::All(options) => (Suite::ALL.to_vec(), options),
         Command::Micro(options) => (vec![Suite::Micro], options),
         Command::Calls(options) => (vec![Suite::Calls], options),
@@ -49,12 +51,7 @@ fn ended(outcome: Result<bool, Box<dyn Error>>) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}");
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                eprintln!("  cause: {error}");
-                cause = error.source();
-            }
+            tell(error.as_ref());
             ExitCode::FAILURE
         }
     }
@@ -69,20 +66,74 @@ fn measure(suites: &[Suite], options: &Options) -> Result<bool, Box<dyn Error>> 
     let command = format!("countersign-bench {}", command.join(" "));
     let mut machine = Machine::inspect(&placement.to_string());
     machine.add_versions(&peers);
-    let mut report = Report::new(command, machine);
-    for &suite in suites {
-        let minutes = suite.expected(options).as_secs_f64() / 60.0;
-        eprintln!("{}: about {minutes:.1} minutes", suite.name());
-        suites::run(suite, options, &peers, placement, &mut report)?;
-    }
     let name = match suites {
         [one] => one.name(),
         _ => "all",
     };
-    let written = report.write(&options.out, name)?;
+    let mut report = Report::new(command, machine, options, name);
+    let mut went_well = true;
+    tell_plan(suites, options);
+    for &suite in suites {
+        eprintln!("{}: about {:.1} minutes", suite.name(), minutes(suite, options));
+        let first = report.sections.len();
+        let outcome = suites::run(suite, options, &peers, placement, &mut report);
+        match outcome {
+            Ok(()) => {}
+            // What the other suites find is not lost.
+            Err(error) if suites.len() > 1 => {
+                tell(error.as_ref());
+                went_well = false;
+            }
+            Err(error) => return Err(error),
+        }
+        if suites.len() == 1 || options.quick {
+            continue;
+        }
+        let sections = report.to_repeat(first);
+        if sections.is_empty() {
+            continue;
+        }
+        let names = sections.join(", ");
+        eprintln!("{names}: VOID by an A/A pair, so measured once more without the others");
+        let again = Options { sections, ..options.clone() };
+        if let Err(error) = suites::run(suite, &again, &peers, placement, &mut report) {
+            tell(error.as_ref());
+            went_well = false;
+        }
+    }
+    let written = report.write()?;
     print!("{}", report.to_text());
     for path in written {
         eprintln!("wrote {}", path.display());
     }
-    Ok(!report.has_problems())
+    Ok(went_well && !report.has_problems())
+}
+
+/// Says how long all will take, before any of it begins.
+fn tell_plan(suites: &[Suite], options: &Options) {
+    if suites.len() == 1 {
+        return;
+    }
+    let each: Vec<String> = suites
+        .iter()
+        .map(|&suite| format!("{} {:.1}", suite.name(), minutes(suite, options)))
+        .collect();
+    let all: f64 = suites.iter().map(|&suite| minutes(suite, options)).sum();
+    eprintln!(
+        "plan: about {all:.0} minutes ({}), and more for each section that an A/A pair voids",
+        each.join(", ")
+    );
+}
+
+fn minutes(suite: Suite, options: &Options) -> f64 {
+    suite.expected(options).as_secs_f64() / 60.0
+}
+
+fn tell(error: &dyn Error) {
+    eprintln!("error: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  cause: {error}");
+        cause = error.source();
+    }
 }

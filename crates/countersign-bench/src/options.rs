@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Memory(Options),
     /// Cost at N over cost at 1: streams, callers, token size, idle connections, rules.
     Curves(Options),
+    /// Puts what the suites found into the page that people read.
+    Publish(PublishOptions),
     /// One server, as the suites start it.
     #[command(hide = true)]
     Serve(ServeOptions),
@@ -84,13 +86,13 @@ impl Suite {
     pub(crate) fn expected(self, options: &Options) -> Duration {
         // For a look; in full, with so many rounds and so many requests.
         let (quick, full, rounds, requests) = match self {
-            Self::Micro => (20, 150, 31, None),
-            Self::Calls => (30, 2_400, 31, Some(8_000)),
-            Self::Client => (10, 240, 31, Some(8_000)),
-            Self::Handshakes => (30, 300, 15, Some(300)),
+            Self::Micro => (20, 160, 31, None),
+            Self::Calls => (30, 1_200, 31, Some(8_000)),
+            Self::Client => (10, 190, 31, Some(8_000)),
+            Self::Handshakes => (30, 320, 31, Some(300)),
             Self::Accept => (20, 150, 1, None),
             Self::Memory => (15, 180, 5, Some(2_000)),
-            Self::Curves => (45, 480, 15, Some(8_000)),
+            Self::Curves => (45, 350, 11, Some(8_000)),
         };
         if options.quick {
             return Duration::from_secs(quick);
@@ -127,12 +129,26 @@ pub(crate) struct Options {
     /// Where the peers' programs are.
     #[arg(long, value_name = "DIR", default_value = "bench/.build/bin")]
     pub(crate) peers: PathBuf,
+    /// A section alone, by its whole name, in a suite that has several; may be given several times.
+    #[arg(long = "section", value_name = "NAME")]
+    pub(crate) sections: Vec<String>,
 }
 
 impl Options {
     /// The rounds asked for, or these.
     pub(crate) fn rounds(&self, quick: u32, full: u32) -> u32 {
         self.rounds.unwrap_or(if self.quick { quick } else { full })
+    }
+
+    /// The rounds of rows that nothing is judged by within a few per cent. A run whose rounds are
+    /// few or asked for has as many for all.
+    pub(crate) fn fewer(&self, rounds: u32, full: u32) -> u32 {
+        if self.quick || self.rounds.is_some() { rounds } else { full.min(rounds) }
+    }
+
+    /// Whether this section may be measured at all.
+    pub(crate) fn allows(&self, section: &str) -> bool {
+        self.sections.is_empty() || self.sections.iter().any(|one| one == section)
     }
 
     /// The size of a sample asked for, or this.
@@ -144,6 +160,20 @@ impl Options {
     pub(crate) fn wants(&self, variant: &str) -> bool {
         self.only.as_ref().is_none_or(|part| variant.contains(part.as_str()))
     }
+}
+
+/// Where figures come from, and where they go.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PublishOptions {
+    /// The folder with reports: what `--out` of the suites was.
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    pub(crate) from: PathBuf,
+    /// The folder for charts. The page is beside it: `performance.md` for `performance`.
+    #[arg(long, value_name = "DIR", default_value = "docs/book/src/performance")]
+    pub(crate) to: PathBuf,
+    /// The committed counts of instructions and allocations.
+    #[arg(long, value_name = "FILE", default_value = "bench/baseline.json")]
+    pub(crate) counts: PathBuf,
 }
 
 /// What a server runs on.
@@ -375,4 +405,38 @@ impl Held {
 pub(crate) struct HoldOptions {
     pub(crate) held: Held,
     pub(crate) count: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(arguments: &[&str]) -> Options {
+        let line = ["countersign-bench", "all"].iter().chain(arguments);
+        match Cli::try_parse_from(line).expect("a command line").command {
+            Command::All(options) => options,
+            other => panic!("not all: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn all_suites_fit_into_fifty_minutes() {
+        let options = all(&[]);
+        let whole: Duration = Suite::ALL.iter().map(|suite| suite.expected(&options)).sum();
+        assert!(whole < Duration::from_secs(50 * 60), "{whole:?}");
+    }
+
+    #[test]
+    fn only_a_full_run_has_fewer_rounds_for_some_rows() {
+        assert_eq!(all(&[]).fewer(31, 11), 11);
+        assert_eq!(all(&["--rounds", "13"]).fewer(13, 11), 13);
+        assert_eq!(all(&["--quick"]).fewer(3, 11), 3);
+    }
+
+    #[test]
+    fn a_repetition_allows_its_section_alone() {
+        assert!(all(&[]).allows("calls"));
+        let again = Options { sections: vec!["calls".to_owned()], ..all(&[]) };
+        assert!(again.allows("calls") && !again.allows("calls-authz"));
+    }
 }

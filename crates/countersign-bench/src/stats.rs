@@ -1,9 +1,9 @@
 //! The arithmetic of samples: quartiles, ratios, and whether a run may be believed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Five numbers that stand for a set of samples.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub(crate) struct Summary {
     pub(crate) count: usize,
     pub(crate) min: f64,
@@ -66,7 +66,7 @@ pub(crate) fn ratios(of: &[Option<f64>], over: &[Option<f64>]) -> Vec<f64> {
 pub(crate) const CONTROL_RANGE: std::ops::RangeInclusive<f64> = 0.95..=1.05;
 
 /// One thing measured twice in the same run: an A/A pair.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Control {
     /// What was measured twice.
     pub(crate) name: String,

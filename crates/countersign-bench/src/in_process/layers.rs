@@ -22,6 +22,7 @@ use tonic::service::interceptor::InterceptedService;
 use tower_layer::Layer as _;
 use tower_service::Service;
 
+use super::audit::{Records, Running, recorded};
 use super::jwt::Token;
 use super::requests::Requests;
 use super::{Subject, consume};
@@ -181,28 +182,38 @@ impl Besides {
     /// Policy and quota.
     pub const BOTH: Self = Self { policy: true, quota: true };
 
-    fn added_to(self, gate: GateBuilder, authenticator: &str) -> Gate {
+    fn added_to(self, gate: GateBuilder, authenticator: &str) -> GateBuilder {
         let gate = match self.policy {
             true => gate.authorize(policy_of_ten(authenticator)),
             false => gate.authorize(Rules::new().authenticated("/orders.v1.Orders/*")),
         };
-        let gate = match self.quota {
+        match self.quota {
             true => gate.quota(generous()),
             false => gate,
-        };
-        gate.build().expect("rules that can hold")
+        }
     }
 }
 
 /// The gate of [`gate_with_token`] with more to do.
 pub fn gate_with_token_and(token: &str, besides: Besides) -> Gate {
     let tokens = StaticTokens::new().with_token("orders", token.to_owned());
-    besides.added_to(Gate::builder().authenticate(tokens), StaticTokens::NAME)
+    let gate = besides.added_to(Gate::builder().authenticate(tokens), StaticTokens::NAME);
+    gate.build().expect("rules that can hold")
 }
 
 /// The gate of [`gate_with_issuer`] with more to do.
 pub fn gate_with_issuer_and(token: &Token, besides: Besides) -> Gate {
-    besides.added_to(Gate::builder().authenticate(token.authenticator()), Jwt::NAME)
+    let gate = Gate::builder().authenticate(token.authenticator());
+    besides.added_to(gate, Jwt::NAME).build().expect("rules that can hold")
+}
+
+/// Calls through the gate of [`gate_with_issuer_and`] with policy and quota, and every decision
+/// on record.
+pub fn gate_with_records(token: &Token, records: Records, requests: Requests) -> Box<dyn Subject> {
+    let running = Running::new(records);
+    let built = Gate::builder().authenticate(token.authenticator());
+    let built = running.of(Besides::BOTH.added_to(built, Jwt::NAME));
+    recorded(gate(&built.build().expect("rules that can hold"), requests), running)
 }
 
 /// Nine rules for other services, and one for every proven caller of this one.

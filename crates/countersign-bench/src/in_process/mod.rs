@@ -4,6 +4,7 @@
 //! allocations. Each file holds one kind of subject and the floors that it is compared with.
 
 pub mod api_keys;
+pub mod audit;
 pub mod client;
 pub mod crypto;
 pub mod jwt;

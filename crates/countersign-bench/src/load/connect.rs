@@ -1,12 +1,15 @@
 //! Connections: with h2 on top for calls, or by hand for handshakes.
 
+use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
@@ -96,12 +99,20 @@ pub(crate) async fn handshake(
     .await
 }
 
-/// Connects and shakes hands, and that is all.
+/// Connects and shakes hands, and that is all; where sessions are resumed, it waits for the ticket
+/// of the next one.
 pub(crate) async fn handshake_alone(
     way: &Handshake,
     first: bool,
 ) -> Result<TlsStream<TcpStream>, LoadError> {
-    within(shake_hands(way, first)).await
+    within(async {
+        let mut stream = shake_hands(way, first).await?;
+        if way.tls.is_resumed() {
+            take_ticket(&mut stream).await?;
+        }
+        Ok(stream)
+    })
+    .await
 }
 
 /// Shakes hands on a connection and leaves it there: whatever comes next is not encrypted.
@@ -112,6 +123,24 @@ pub(crate) async fn shake_and_leave(
     let connector = TlsConnector::from(Arc::clone(&way.tls.config));
     let stream = within(async { Ok(connector.connect(Tls::name(), stream).await?) }).await?;
     Ok(stream.into_inner().0)
+}
+
+/// Reads until a session ticket is there. The server has nothing else to say.
+async fn take_ticket(stream: &mut TlsStream<TcpStream>) -> Result<(), LoadError> {
+    let mut byte = [0];
+    poll_fn(|cx| {
+        let mut buffer = ReadBuf::new(&mut byte);
+        let read = Pin::new(&mut *stream).poll_read(cx, &mut buffer);
+        match (stream.get_ref().1.tls13_tickets_received(), read) {
+            (1.., _) => Poll::Ready(Ok(())),
+            (0, Poll::Pending) => Poll::Pending,
+            (0, Poll::Ready(Err(error))) => Poll::Ready(Err(error.into())),
+            (0, Poll::Ready(Ok(()))) => {
+                Poll::Ready(Err(LoadError::Negotiated("no session ticket".to_owned())))
+            }
+        }
+    })
+    .await
 }
 
 async fn within<T>(work: impl Future<Output = Result<T, LoadError>>) -> Result<T, LoadError> {

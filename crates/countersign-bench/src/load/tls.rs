@@ -68,6 +68,11 @@ impl Tls {
         Ok(Self { config: Arc::new(config), resumed, group: group.name() })
     }
 
+    /// Whether sessions are resumed.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
     pub(super) fn name() -> ServerName<'static> {
         ServerName::try_from("localhost").expect("a constant")
     }

@@ -8,13 +8,15 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::machine::Machine;
+use crate::machine::{self, Machine};
+use crate::options::Options;
 use crate::stats::{self, Control, Summary};
+pub(crate) use table::{fact_names, labels};
 
 /// Everything that one run found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Report {
     /// The arguments that made it.
     pub(crate) command: String,
@@ -22,10 +24,34 @@ pub(crate) struct Report {
     pub(crate) machine: Machine,
     /// What was found, in the order of measuring.
     pub(crate) sections: Vec<Section>,
+    /// Where it is written, section by section.
+    #[serde(skip)]
+    out: Out,
+}
+
+/// Where a report is written, and what all its sections have in common.
+#[derive(Debug, Default)]
+struct Out {
+    folder: PathBuf,
+    name: String,
+    made: Made,
+}
+
+/// When and how a section was measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct Made {
+    /// Day and time (UTC) at which it was finished.
+    pub(crate) date: String,
+    /// A look, whose figures are not to be quoted.
+    pub(crate) quick: bool,
+    /// The rows that were asked for, where that was not all of them.
+    pub(crate) only: Option<String>,
+    /// Whether it was measured once more, since an A/A pair strayed the first time.
+    pub(crate) repeated: bool,
 }
 
 /// Rows that are compared with each other.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Section {
     /// The suite, and what its files are named after.
     pub(crate) name: String,
@@ -41,10 +67,13 @@ pub(crate) struct Section {
     pub(crate) controls: Vec<Control>,
     /// What a reader of the numbers has to know.
     pub(crate) notes: Vec<String>,
+    /// Empty in reports of before it was written down.
+    #[serde(default)]
+    pub(crate) made: Made,
 }
 
 /// How a section is drawn.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Chart {
     /// Not at all.
@@ -59,7 +88,7 @@ pub(crate) enum Chart {
 }
 
 /// One variant's samples.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Row {
     /// The variant.
     pub(crate) name: String,
@@ -67,7 +96,7 @@ pub(crate) struct Row {
     pub(crate) series: Option<String>,
     /// Where on the axis it is, in charts of lines.
     pub(crate) x: Option<f64>,
-    /// One per round; `None` where the sample failed.
+    /// One per round; `None` where the sample failed or the row had no turn.
     pub(crate) samples: Vec<Option<f64>>,
     /// Of the samples.
     pub(crate) summary: Option<Summary>,
@@ -82,7 +111,7 @@ pub(crate) struct Row {
 }
 
 /// One row over another.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Comparison {
     /// The column.
     pub(crate) label: String,
@@ -95,7 +124,7 @@ pub(crate) struct Comparison {
 }
 
 /// Something seen beside the samples.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Fact {
     Count(u64),
@@ -139,6 +168,11 @@ impl Row {
 
     /// Adds a column.
     pub(crate) fn fact(&mut self, name: &str, fact: Fact) {
+        let fact = match fact {
+            // JSON has no such numbers.
+            Fact::Number(number) if !number.is_finite() => Fact::Text("–".to_owned()),
+            fact => fact,
+        };
         self.facts.push((name.to_owned(), fact));
     }
 }
@@ -153,6 +187,7 @@ impl Section {
             rows: Vec::new(),
             controls: Vec::new(),
             notes: Vec::new(),
+            made: Made::default(),
         }
     }
 
@@ -188,13 +223,38 @@ impl Section {
 }
 
 impl Report {
-    pub(crate) fn new(command: String, machine: Machine) -> Self {
-        Self { command, machine, sections: Vec::new() }
+    /// An empty one, to be written into the folder of the options under this name.
+    pub(crate) fn new(command: String, machine: Machine, options: &Options, name: &str) -> Self {
+        let made = Made { quick: options.quick, only: options.only.clone(), ..Made::default() };
+        let out = Out { folder: options.out.clone(), name: name.to_owned(), made };
+        Self { command, machine, sections: Vec::new(), out }
     }
 
-    /// Adds what a suite found.
-    pub(crate) fn push(&mut self, section: Section) {
-        self.sections.push(section);
+    /// Adds what a suite found, in the place of what it found before, and writes it down, so that
+    /// a run that is interrupted leaves what it has.
+    pub(crate) fn push(&mut self, mut section: Section) {
+        section.made = Made { date: machine::now(), ..self.out.made.clone() };
+        if section.name.contains(section.made.only.as_deref().unwrap_or_default()) {
+            section.made.only = None;
+        }
+        let before = self.sections.iter().position(|one| one.name == section.name);
+        let at = before.unwrap_or(self.sections.len());
+        section.made.repeated = before.is_some();
+        match before {
+            Some(at) => self.sections[at] = section,
+            None => self.sections.push(section),
+        }
+        let written = self.save().and_then(|_| self.draw(&self.sections[at]));
+        if let Err(error) = written {
+            eprintln!("  not written for now: {error}");
+        }
+    }
+
+    /// The sections from this one on that an A/A pair voids and that were measured only once.
+    pub(crate) fn to_repeat(&self, from: usize) -> Vec<String> {
+        let sections = self.sections.iter().skip(from);
+        let strayed = sections.filter(|section| section.is_void() && !section.made.repeated);
+        strayed.map(|section| section.name.clone()).collect()
     }
 
     /// Whether a sample went wrong, for instance by a reply that was not as expected.
@@ -207,25 +267,48 @@ impl Report {
         table::report(self)
     }
 
-    /// Writes `name.json` and a chart per section into a folder, and returns their paths.
+    /// Writes the JSON file and a chart per section, and returns their paths.
     ///
     /// # Errors
     ///
     /// What cannot be written or drawn.
-    pub(crate) fn write(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>, Box<dyn Error>> {
-        fs::create_dir_all(folder)?;
-        let json = folder.join(format!("{name}.json"));
-        fs::write(&json, serde_json::to_string_pretty(self)? + "\n")?;
-        let mut written = vec![json];
+    pub(crate) fn write(&self) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+        let mut written = vec![self.save()?];
         for section in &self.sections {
-            if let Some(svg) = charts::draw(section, &self.machine)? {
-                let path = folder.join(format!("{}.svg", section.name));
-                fs::write(&path, svg)?;
-                written.push(path);
-            }
+            written.extend(self.draw(section)?);
         }
         Ok(written)
     }
+
+    /// Writes the JSON file: whole or not at all.
+    fn save(&self) -> Result<PathBuf, Box<dyn Error>> {
+        fs::create_dir_all(&self.out.folder)?;
+        let json = self.out.folder.join(format!("{}.json", self.out.name));
+        let begun = json.with_extension("json.new");
+        fs::write(&begun, serde_json::to_string_pretty(self)? + "\n")?;
+        fs::rename(begun, &json)?;
+        Ok(json)
+    }
+
+    fn draw(&self, section: &Section) -> Result<Option<PathBuf>, Box<dyn Error>> {
+        draw(section, &self.machine, &self.out.folder)
+    }
+}
+
+/// Writes a section's chart into a folder, if it has one.
+///
+/// # Errors
+///
+/// It cannot be drawn or written.
+pub(crate) fn draw(
+    section: &Section,
+    machine: &Machine,
+    folder: &Path,
+) -> Result<Option<PathBuf>, Box<dyn Error>> {
+    let Some(svg) = charts::draw(section, machine)? else { return Ok(None) };
+    let path = folder.join(format!("{}.svg", section.name));
+    fs::write(&path, svg)?;
+    Ok(Some(path))
 }
 
 /// A number with about three digits that matter.

@@ -61,7 +61,7 @@ fn one(section: &Section) -> String {
 }
 
 /// Comparisons that any row has, in order of appearance.
-fn labels(section: &Section) -> Vec<String> {
+pub(crate) fn labels(section: &Section) -> Vec<String> {
     let mut labels = Vec::new();
     for comparison in section.rows.iter().flat_map(|row| &row.comparisons) {
         if !labels.contains(&comparison.label) {
@@ -72,7 +72,7 @@ fn labels(section: &Section) -> Vec<String> {
 }
 
 /// Facts that any row has, in order of appearance.
-fn fact_names(section: &Section) -> Vec<String> {
+pub(crate) fn fact_names(section: &Section) -> Vec<String> {
     let mut names = Vec::new();
     for (name, _) in section.rows.iter().flat_map(|row| &row.facts) {
         if !names.contains(name) {

@@ -68,6 +68,20 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
     Ok(())
 }
 
+/// Every section with the names of its rows.
+#[cfg(test)]
+pub(super) fn names(bench: &Bench<'_>) -> super::Names {
+    let kinds = [Stranger::Silent, Stranger::HalfHello, Stranger::Shaken];
+    let servers = servers(bench, Duration::ZERO);
+    let strangers = servers
+        .iter()
+        .flat_map(|(name, _)| kinds.map(|kind| format!("{name}, {}", kind.name())))
+        .collect();
+    let own = servers.iter().filter(|(_, program)| matches!(program, Program::Own { .. }));
+    let limits = own.map(|(name, _)| name.clone()).collect();
+    vec![("accept".to_owned(), strangers), ("accept-descriptors".to_owned(), limits)]
+}
+
 fn servers(bench: &Bench<'_>, deadline: Duration) -> Vec<(String, Program)> {
     let own = |kind| Program::own(kind, RuntimeKind::CurrentThread);
     let ours = own(Kind::OursTls).with("--handshake-timeout-ms", deadline.as_millis().to_string());

@@ -45,7 +45,8 @@ impl<'a> Bench<'a> {
     /// Whether a section is asked for, by its name or one of its variants'.
     pub(super) fn wants(&self, section: &str, variants: &[Variant]) -> bool {
         let wants = |name: &str| self.options.wants(name);
-        wants(section) || variants.iter().any(|one| wants(&one.name))
+        let wanted = wants(section) || variants.iter().any(|one| wants(&one.name));
+        wanted && self.options.allows(section)
     }
 
     /// How long a sample may take before it counts as failed.
@@ -82,6 +83,12 @@ impl<'a> Bench<'a> {
         }
         started
     }
+}
+
+/// A section and its rows.
+#[cfg(test)]
+pub(super) fn named(section: &str, variants: &[Variant]) -> (String, Vec<String>) {
+    (section.to_owned(), variants.iter().map(|one| one.name.clone()).collect())
 }
 
 /// A server and what is asked of it.
@@ -138,6 +145,11 @@ pub(super) struct Started {
 }
 
 impl Started {
+    /// Leaves a round out. The others keep their place, so that rows are compared within rounds.
+    pub(super) fn sit_out(&mut self) {
+        self.row.samples.push(None);
+    }
+
     /// Takes a round's sample in.
     pub(super) fn record(&mut self, sample: Result<(f64, Tally), LoadError>) {
         match sample {
@@ -195,6 +207,12 @@ pub(super) fn order(count: usize, round: u32) -> Vec<usize> {
     if round.is_multiple_of(2) { (0..count).collect() } else { (0..count).rev().collect() }
 }
 
+/// Whether a row has a turn in a round, of which it takes so many, spread over all.
+pub(super) fn has_turn(round: u32, rounds: u32, turns: u32) -> bool {
+    let until = |round: u32| u64::from(round) * u64::from(turns) / u64::from(rounds.max(1));
+    until(round + 1) > until(round)
+}
+
 /// Tells how far a suite is.
 pub(super) struct Progress {
     what: String,
@@ -248,6 +266,15 @@ mod tests {
         assert_eq!(order(3, 0), [0, 1, 2]);
         assert_eq!(order(3, 1), [2, 1, 0]);
         assert_eq!(order(3, 2), [0, 1, 2]);
+    }
+
+    #[test]
+    fn turns_are_spread_over_all_rounds_and_over_both_orders() {
+        let turns: Vec<u32> = (0..31).filter(|&round| has_turn(round, 31, 11)).collect();
+        assert_eq!(turns.len(), 11);
+        assert!(turns.windows(2).all(|pair| pair[1] - pair[0] <= 3), "{turns:?}");
+        assert!(turns.iter().filter(|round| **round % 2 == 1).count() >= 4, "{turns:?}");
+        assert!((0..5).all(|round| has_turn(round, 5, 5)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use super::bench::{Bench, Progress, chain, order};
+use super::bench::{Bench, Progress, chain, has_turn, order};
 use crate::call::Said;
 use crate::launch::{Program, Server};
 use crate::load::LoadError;
@@ -35,6 +35,7 @@ enum ClientKind {
 /// Adds the section.
 pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let rounds = bench.options.rounds(3, 31);
+    let fewer = bench.options.fewer(rounds, 11);
     let calls = bench.options.requests(1_500, 8_000) as usize;
     let files = Files::write(bench)?;
     // The same for all, and it looks at no token.
@@ -46,6 +47,11 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
         for index in order(clients.len(), round) {
             let client = &mut clients[index];
             if client.row.missing.is_some() {
+                continue;
+            }
+            let turns = if client.name.starts_with("ours") { rounds } else { fewer };
+            if !has_turn(round, rounds, turns) {
+                client.row.samples.push(None);
                 continue;
             }
             let command = command(bench, client, &server, &files, calls)?;
@@ -70,6 +76,13 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
     server.stop().await;
     report.push(section(clients));
     Ok(())
+}
+
+/// The section with the names of its rows.
+#[cfg(test)]
+pub(super) fn names(bench: &Bench<'_>) -> super::Names {
+    let rows = clients(bench).iter().map(|client| client.name.to_owned()).collect();
+    vec![("client".to_owned(), rows)]
 }
 
 fn section(clients: Vec<Client>) -> Section {

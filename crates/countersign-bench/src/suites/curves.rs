@@ -36,11 +36,27 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
         ("curves-idle", "idle connections", axes.idle()?),
         ("curves-rules", "rules", axes.rules()?),
     ] {
-        if bench.options.wants(name) {
+        if bench.wants(name, &[]) {
             report.push(axes.measure(name, axis, points).await?);
         }
     }
     Ok(())
+}
+
+/// Every section with the names of its rows.
+#[cfg(test)]
+pub(super) fn names(bench: &Bench<'_>) -> Result<super::Names, Box<dyn Error>> {
+    let tls = Tls::new(&bench.material)?;
+    let axes = Axes { bench, tls, quick: false, lists: Cell::new(0) };
+    let all = [
+        ("curves-streams", axes.streams()?),
+        ("curves-callers", axes.callers()?),
+        ("curves-token-bytes", axes.token_bytes()?),
+        ("curves-idle", axes.idle()?),
+        ("curves-rules", axes.rules()?),
+    ];
+    let rows = |points: Vec<Point>| points.into_iter().map(|point| point.variant.name).collect();
+    Ok(all.into_iter().map(|(name, points)| (name.to_owned(), rows(points))).collect())
 }
 
 struct Axes<'a> {
@@ -59,7 +75,7 @@ impl Axes<'_> {
         points: Vec<Point>,
     ) -> Result<Section, Box<dyn Error>> {
         let bench = self.bench;
-        let rounds = bench.options.rounds(2, 15);
+        let rounds = bench.options.rounds(2, 11);
         let requests = bench.options.requests(600, 8_000) as usize;
         let (mut variants, mut shapes) = (Vec::new(), Vec::new());
         // The same point twice, for an A/A pair; the second is on no line.

@@ -57,16 +57,27 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
     entries(bench, report).await
 }
 
+/// What is kept of many, and whether there are a million of them or fewer.
+const ENTRIES: [(&str, Held, bool); 4] = [
+    ("limiter: a caller", Held::Meters, true),
+    ("limiter: a caller, governor by name", Held::Governor, true),
+    ("JWT: a token that is remembered", Held::Tokens, false),
+    ("API keys: a key, its store included", Held::Keys, false),
+];
+
+/// Every section with the names of its rows.
+#[cfg(test)]
+pub(super) fn names(bench: &Bench<'_>) -> Result<super::Names, Box<dyn Error>> {
+    let entries = ENTRIES.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    let connections = super::bench::named("memory", &variants(bench)?);
+    Ok(vec![connections, ("memory-entries".to_owned(), entries)])
+}
+
 /// What is kept of many: bytes for each, by the growth of a process that does nothing else.
 async fn entries(bench: &Bench<'_>, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let rounds = bench.options.rounds(1, 3);
     let (many, fewer) = if bench.options.quick { (100_000, 10_000) } else { (1_000_000, 100_000) };
-    let all = [
-        ("limiter: a caller", Held::Meters, many),
-        ("limiter: a caller, governor by name", Held::Governor, many),
-        ("JWT: a token that is remembered", Held::Tokens, fewer),
-        ("API keys: a key, its store included", Held::Keys, fewer),
-    ];
+    let all = ENTRIES.map(|(name, held, is_many)| (name, held, if is_many { many } else { fewer }));
     let title = "Memory per entry";
     let mut section = Section::new("memory-entries", title, "bytes per entry", Chart::Bars);
     let progress = Progress::new("memory-entries", rounds);

@@ -30,6 +30,30 @@ pub(super) fn curves(options: &Options, report: &mut Report) {
     measure(groups.collect(), options, report);
 }
 
+/// Every section with the names of its rows in a full run.
+#[cfg(test)]
+pub(super) fn names() -> super::Names {
+    use clap::Parser as _;
+
+    use crate::options::{Cli, Command};
+
+    // A look has fewer callers, and is made ready sooner.
+    let looked = Cli::try_parse_from(["countersign-bench", "micro", "--quick"]);
+    let Ok(Cli { command: Command::Micro(options) }) = looked else { return Vec::new() };
+    let names = |group: Group| {
+        let section = group.section.name;
+        let is_limits = section == "micro-limits";
+        let rows =
+            group.subjects.into_iter().map(|(name, _)| match name.strip_prefix("100,000 ") {
+                Some(rest) if is_limits => format!("1,000,000 {rest}"),
+                _ => name,
+            });
+        let rows = rows.collect();
+        (section, rows)
+    };
+    groups::all(&options).into_iter().map(names).collect()
+}
+
 fn measure(groups: Vec<Group>, options: &Options, report: &mut Report) {
     if groups.is_empty() {
         return;

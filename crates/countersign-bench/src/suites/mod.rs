@@ -18,6 +18,32 @@ use crate::peers::Peers;
 use crate::proc::Placement;
 use crate::report::Report;
 
+/// Sections and their rows.
+#[cfg(test)]
+pub(crate) type Names = Vec<(String, Vec<String>)>;
+
+/// Every section of a full run with the names of its rows, which others refer to.
+#[cfg(test)]
+pub(crate) fn names() -> Result<Names, Box<dyn Error>> {
+    use clap::Parser as _;
+
+    use crate::options::{Cli, Command};
+
+    let Command::All(options) = Cli::try_parse_from(["countersign-bench", "all"])?.command else {
+        return Err("`all` is a command".into());
+    };
+    let peers = Peers::default();
+    let bench = Bench::new(&options, &peers, Placement::Unpinned)?;
+    let mut found = micro::names();
+    found.extend(calls::names(&bench)?);
+    found.extend(client::names(&bench));
+    found.extend(handshakes::names(&bench)?);
+    found.extend(accept::names(&bench));
+    found.extend(memory::names(&bench)?);
+    found.extend(curves::names(&bench)?);
+    Ok(found)
+}
+
 /// Runs one suite and adds what it finds to the report.
 ///
 /// # Errors
@@ -48,7 +74,7 @@ pub(crate) fn run(
             Suite::Micro => Ok(()),
         }
     })?;
-    if suite == Suite::Curves {
+    if suite == Suite::Curves && options.sections.is_empty() {
         micro::curves(options, report);
     }
     Ok(())

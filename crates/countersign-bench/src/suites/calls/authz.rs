@@ -68,7 +68,7 @@ fn added(section: &Section, row: &str, over: &str) -> Option<f64> {
     quantile(&sorted(&differences), 0.5)
 }
 
-fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
+pub(super) fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
     let (material, current) = (&bench.material, RuntimeKind::CurrentThread);
     let mutual = Tls::mutual(material)?;
     let without = Program::own(Kind::OursTls, current).with("--client-ca", material.ca());

@@ -23,11 +23,15 @@ const STREAMS: usize = 32;
 
 /// Adds the section.
 pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Box<dyn Error>> {
-    let rounds = bench.options.rounds(2, 15);
+    let rounds = bench.options.rounds(2, 11);
     let requests = bench.options.requests(600, 8_000) as usize;
     let tokens: Arc<[String]> = bench.material.tokens(CALLERS)?.into();
     let mixes = mixes(bench, &tokens)?;
-    let mut started = bench.start(mixes.iter().map(|mix| mix.variant.clone()).collect()).await;
+    let variants: Vec<Variant> = mixes.iter().map(|mix| mix.variant.clone()).collect();
+    if !bench.wants("calls-forged", &variants) {
+        return Ok(());
+    }
+    let mut started = bench.start(variants).await;
     let mut seen: Vec<Seen> = mixes.iter().map(|_| Seen::default()).collect();
     let progress = Progress::new("calls-forged", rounds);
     let mut forgeries = 0;
@@ -126,6 +130,13 @@ fn share(forged: usize) -> String {
         0 => "none forged".to_owned(),
         _ => format!("{} % forged", 100 * forged / PATTERN),
     }
+}
+
+/// One for each mix.
+#[cfg(test)]
+pub(super) fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
+    let tokens: Arc<[String]> = bench.material.tokens(1)?.into();
+    Ok(mixes(bench, &tokens)?.into_iter().map(|mix| mix.variant).collect())
 }
 
 fn mixes(bench: &Bench<'_>, tokens: &Arc<[String]>) -> Result<Vec<Mix>, Box<dyn Error>> {

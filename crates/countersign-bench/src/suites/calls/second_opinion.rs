@@ -114,7 +114,7 @@ fn succeeded(said: &str) -> Option<usize> {
     part.parse().ok()
 }
 
-fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
+pub(super) fn variants(bench: &Bench<'_>) -> Result<Vec<Variant>, Box<dyn Error>> {
     let tokens: Arc<[String]> = bench.material.tokens(1)?.into();
     let tls = Tls::new(&bench.material)?;
     let current = RuntimeKind::CurrentThread;

@@ -1,10 +1,11 @@
 //! What is measured, by section.
 
+use countersign_bench::in_process::audit::Records;
 use countersign_bench::in_process::layers::Besides;
 use countersign_bench::in_process::peer::mutual_tls_connection;
 use countersign_bench::in_process::requests::{PUBLIC_METHOD, Requests};
 use countersign_bench::in_process::signing::Key;
-use countersign_bench::in_process::{Subject, client, crypto, jwt, layers};
+use countersign_bench::in_process::{Subject, audit, client, crypto, jwt, layers};
 
 use super::{least, many};
 use crate::options::Options;
@@ -55,8 +56,9 @@ impl Group {
 
     /// Whether a row is asked for; the others are what it is compared with.
     pub(super) fn is_wanted(&self, options: &Options) -> bool {
-        options.wants(&self.section.name)
-            || self.subjects.iter().any(|(name, _)| options.wants(name))
+        let wants = |name: &str| options.wants(name);
+        let wanted = wants(&self.section.name) || self.subjects.iter().any(|(name, _)| wants(name));
+        wanted && options.allows(&self.section.name)
     }
 }
 
@@ -115,6 +117,7 @@ fn gate() -> Group {
     let gate = |token: &str, requests| layers::gate(&layers::gate_with_token(token), requests);
     let more = |besides| layers::gate(&layers::gate_with_token_and(&long, besides), bearer(&long));
     let signed = jwt::Token::es256();
+    let on_record = |records| layers::gate_with_records(&signed, records, bearer(signed.text()));
     let public = requests().to([PUBLIC_METHOD.to_owned()]);
     Group::new("micro-gate", "A call through a layer", Chart::Bars, finish_gate)
         .with(SERVICE, layers::nothing(bearer(&long)))
@@ -139,6 +142,10 @@ fn gate() -> Group {
                 bearer(signed.text()),
             ),
         )
+        .with("gate: JWT, 661 B, policy, quota, audit to nothing", on_record(Records::Nowhere))
+        .with("gate: JWT, 661 B, policy, quota, audit to a file", on_record(Records::File))
+        .with("record: a line of JSON", audit::line(Records::Nowhere))
+        .with("record: a line of JSON in a file", audit::line(Records::File))
         .with(
             "gate: client certificate",
             layers::gate(&layers::gate_with_certificates(), requests()),
@@ -155,7 +162,8 @@ fn finish_gate(section: &mut Section) {
     let (short, long) = (least(section, SHA_256_OF_40), least(section, SHA_256_OF_661));
     for row in &mut section.rows {
         let (Some(summary), Some(service)) = (row.summary, service) else { continue };
-        if row.name.starts_with("floor") || row.name.starts_with(SERVICE) {
+        let is_call = !["floor", "record", SERVICE].iter().any(|part| row.name.starts_with(part));
+        if !is_call {
             continue;
         }
         let added = summary.min - service;
@@ -176,6 +184,9 @@ fn finish_gate(section: &mut Section) {
     section.notes.extend([
         "the service answers with nothing; a request has 7 headers and `authorization`".to_owned(),
         "`added` is the lowest sample less the lowest of the service alone".to_owned(),
+        "`audit` is what the call's thread does for its record; `record` is what the audit's own \
+         thread does for each, without its waiting"
+            .to_owned(),
         "nobody reads the log, so a refusal's line costs next to nothing".to_owned(),
     ]);
 }
