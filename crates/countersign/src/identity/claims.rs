@@ -350,6 +350,74 @@ mod tests {
         assert_eq!(all.scopes(), ["reader"]);
     }
 
+    /// The same claims as they came, of which nothing is read yet.
+    fn as_they_came(text: &str, names: ClaimNames) -> TokenClaims {
+        let Ok(Value::Object(object)) = serde_json::from_str(text) else {
+            unreachable!("an object")
+        };
+        let find = |name: &str| {
+            let found = match object.get(name)? {
+                // A reader that borrows finds it in the text, unless there are escapes.
+                Value::String(value) => Found::Text(match text.find(&format!("\"{value}\"")) {
+                    Some(start) => &text[start + 1..=start + value.len()],
+                    None => value,
+                }),
+                _ => Found::Other,
+            };
+            Some(found)
+        };
+        TokenClaims::from_text(text, find, Arc::new(names))
+    }
+
+    #[test]
+    fn claims_say_the_same_before_and_after_they_are_read() {
+        let mapped = |subject: &str, client: Option<&str>, scopes: Option<&str>| ClaimNames {
+            subject: subject.to_owned(),
+            client: client.map(str::to_owned),
+            scopes: scopes.map(str::to_owned),
+        };
+        for names in [
+            ClaimNames::default(),
+            mapped("oid", Some("appid"), Some("roles")),
+            mapped("/deep/sub", Some("/deep/client"), Some("/deep/roles")),
+        ] {
+            for text in [
+                r#"{"iss":"i","sub":"s","client_id":"c","azp":"z","jti":"j","scope":" a  b "}"#,
+                r#"{"oid":"o","appid":"p","roles":["x","y"],"azp":"z","scp":"d e","exp":7}"#,
+                r#"{"deep":{"sub":"o","client":"p","roles":"q r"},"scope":["f"],"aud":["m","n"]}"#,
+                r#"{"iss":1,"sub":null,"client_id":[],"azp":"z","jti":{},"scope":3,"scp":"s"}"#,
+                r#"{"iss":"\u0061b","sub":"\n","jti":"\\","azp":"\"","scope":"a\u0020b"}"#,
+                "{}",
+            ] {
+                let Ok(Value::Object(object)) = serde_json::from_str(text) else {
+                    unreachable!("an object")
+                };
+                let (read, came) = (
+                    TokenClaims::mapped(object, Arc::new(names.clone())),
+                    as_they_came(text, names.clone()),
+                );
+                let said = |all: &TokenClaims| {
+                    let texts = [all.issuer(), all.subject(), all.client(), all.id()];
+                    let texts = texts.map(|text| text.map(str::to_owned));
+                    let lists = [all.scopes().to_vec(), all.audience().to_vec()];
+                    (texts, lists, all.expires_at(), all.object().clone())
+                };
+                assert_eq!(said(&came), said(&read), "{text}");
+                assert_eq!(said(&came), said(&read), "{text}, when it was read");
+            }
+        }
+    }
+
+    #[test]
+    fn no_object_is_made_for_what_the_text_says() {
+        let text = r#"{"iss":"i","sub":"s","azp":"z","jti":"j","scope":"a b"}"#;
+        let all = as_they_came(text, ClaimNames::default());
+        assert_eq!((all.subject(), all.client(), all.id()), (Some("s"), Some("z"), Some("j")));
+        assert!(all.issuer() == Some("i") && all.has_scope("b"));
+        assert!(all.inner.read.get().is_none());
+        assert!(all.get("sub").is_some() && all.inner.read.get().is_some());
+    }
+
     #[test]
     fn times_that_no_clock_shows_are_absent() {
         for exp in [json!("1"), json!(null), json!(1e300), json!(-1e300)] {
