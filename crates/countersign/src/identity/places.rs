@@ -103,7 +103,8 @@ mod tests {
         assert_eq!(Place::of(whole, part).text(whole), Some(Some("https://id.example")));
         assert_eq!(Place::of(whole, &whole[35..35]).text(whole), Some(Some("")));
         assert_eq!(Place::of(part, whole).text(part), None, "the whole is no part");
-        assert_eq!(Place::of(whole, &part.to_owned()).text(whole), None, "a copy stands elsewhere");
+        let copy = String::from(part);
+        assert_eq!(Place::of(whole, &copy).text(whole), None, "a copy stands elsewhere");
         assert_eq!(Place::Absent.text(whole), Some(None));
     }
 
