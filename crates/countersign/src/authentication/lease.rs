@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -8,10 +9,31 @@ use std::time::SystemTime;
 /// An authenticator grants one with [`Authenticated::leased`](super::Authenticated::leased). It
 /// ends at a time, and at once when what it was granted by has changed.
 /// Cloning is one atomic increment.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Lease {
     until: Option<SystemTime>,
-    granted: Option<Arc<Vec<(Generation, u64)>>>,
+    granted: Option<Arc<dyn Grants>>,
+}
+
+/// What a lease was granted by. Whatever is remembered of a caller may hold it itself, so that a
+/// lease need not be a place in memory of its own.
+pub(crate) trait Grants: Send + Sync {
+    /// Each with its count at that time.
+    fn grants(&self) -> &[Grant];
+}
+
+/// A generation and its count when something was granted.
+pub(crate) type Grant = (Generation, u64);
+
+impl Grants for Vec<Grant> {
+    fn grants(&self) -> &[Grant] {
+        self
+    }
+}
+
+/// Whether nothing changed since.
+pub(crate) fn are_current(grants: &[Grant]) -> bool {
+    grants.iter().all(|(generation, seen)| generation.now() == *seen)
 }
 
 impl Lease {
@@ -25,13 +47,22 @@ impl Lease {
         Self { until: Some(until), granted: None }
     }
 
+    /// Until a time, exclusive, and within what `held` holds.
+    pub(crate) fn of(until: SystemTime, held: Arc<dyn Grants>) -> Self {
+        Self { until: Some(until), granted: Some(held) }
+    }
+
+    fn grants(&self) -> &[Grant] {
+        self.granted.as_deref().map_or(&[], Grants::grants)
+    }
+
     /// Ends also when the generation advances; may be said of several. Read it *before* looking
     /// at what it stands for: a change in between then ends the lease, and not the change after.
     #[must_use]
-    pub fn within(mut self, generation: &Generation, seen: u64) -> Self {
-        let granted = self.granted.get_or_insert_default();
-        Arc::make_mut(granted).push((generation.clone(), seen));
-        self
+    pub fn within(self, generation: &Generation, seen: u64) -> Self {
+        let more = (generation.clone(), seen);
+        let granted: Vec<_> = self.grants().iter().cloned().chain([more]).collect();
+        Self { until: self.until, granted: Some(Arc::new(granted)) }
     }
 
     /// Holds as long as both do.
@@ -39,9 +70,9 @@ impl Lease {
     pub fn and(self, other: Self) -> Self {
         let until = self.until.into_iter().chain(other.until).min();
         let granted = match (self.granted, other.granted) {
-            (Some(mut all), Some(more)) => {
-                Arc::make_mut(&mut all).extend(more.iter().cloned());
-                Some(all)
+            (Some(one), Some(other)) => {
+                let all: Vec<_> = one.grants().iter().chain(other.grants()).cloned().collect();
+                Some(Arc::new(all) as Arc<dyn Grants>)
             }
             (one, other) => one.or(other),
         };
@@ -55,8 +86,7 @@ impl Lease {
 
     /// Whether nothing changed since it was granted, whatever the time.
     pub fn is_current(&self) -> bool {
-        let mut granted = self.granted.iter().flat_map(|granted| granted.iter());
-        granted.all(|(generation, seen)| generation.now() == *seen)
+        are_current(self.grants())
     }
 
     /// Whether anything could end it.
@@ -67,6 +97,15 @@ impl Lease {
     /// When it ends by itself.
     pub fn ends_at(&self) -> Option<SystemTime> {
         self.until
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("until", &self.until)
+            .field("granted", &self.grants())
+            .finish()
     }
 }
 

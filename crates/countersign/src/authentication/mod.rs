@@ -26,6 +26,7 @@ pub use mutual_tls::MutualTls;
 pub use static_tokens::{StaticTokens, StaticTokensError};
 
 pub(crate) use judged::Judged;
+pub(crate) use lease::{Grant, Grants, are_current};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use evidence::DPOP;

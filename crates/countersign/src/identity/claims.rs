@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::places::{Found, Place, Places};
+
 /// What verified evidence says of its caller: a token's claims (RFC 7519 §4), an introspection
 /// answer (RFC 7662 §2.2), or what is on record for an API key.
 ///
@@ -17,10 +19,18 @@ pub struct TokenClaims {
 }
 
 struct Inner {
-    object: Map<String, Value>,
+    /// The claims as they came. What is asked most often is read from where it stands here.
+    text: Box<str>,
+    places: Places,
     names: Option<Arc<ClaimNames>>,
+    /// There from the beginning, or since somebody asked for more than the text will say.
+    read: OnceLock<Box<Read>>,
+    scopes: OnceLock<Box<[String]>>,
+}
+
+struct Read {
+    object: Map<String, Value>,
     audience: OnceLock<Vec<String>>,
-    scopes: OnceLock<Vec<String>>,
     /// What handlers parsed the claims into, once for each type.
     parsed: Mutex<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>,
 }
@@ -38,13 +48,42 @@ impl TokenClaims {
     }
 
     fn with(object: Map<String, Value>, names: Option<Arc<ClaimNames>>) -> Self {
-        let (audience, scopes) = (OnceLock::new(), OnceLock::new());
-        let inner = Inner { object, names, audience, scopes, parsed: Mutex::default() };
-        Self { inner: Arc::new(inner) }
+        let read = Box::new(Read::new(object)).into();
+        let (text, places, scopes) = (Box::default(), Places::default(), OnceLock::new());
+        Self { inner: Arc::new(Inner { text, places, names, read, scopes }) }
+    }
+
+    /// Takes the claims as they came: one JSON object, which somebody has read and verified.
+    /// `find` gives its members and nothing but them. An object is made of it when somebody asks
+    /// for one: many a token is remembered of which nobody ever does.
+    pub(crate) fn from_text<'a>(
+        text: &'a str,
+        find: impl Fn(&str) -> Option<Found<'a>>,
+        names: Arc<ClaimNames>,
+    ) -> Self {
+        let places = Places::find(text, find, &names);
+        let (names, read, scopes) = (Some(names), OnceLock::new(), OnceLock::new());
+        Self { inner: Arc::new(Inner { text: text.into(), places, names, read, scopes }) }
+    }
+
+    fn read(&self) -> &Read {
+        self.inner.read.get_or_init(|| {
+            // It was read before, so it can be read again; otherwise nothing is known.
+            Box::new(Read::new(serde_json::from_str(&self.inner.text).unwrap_or_default()))
+        })
     }
 
     fn text(&self, name: &str) -> Option<&str> {
-        ClaimNames::look_up(&self.inner.object, name).and_then(Value::as_str)
+        ClaimNames::look_up(self.object(), name).and_then(Value::as_str)
+    }
+
+    /// A text from where it stands, or else from the object.
+    fn text_at<'a>(
+        &'a self,
+        place: Place,
+        look: impl FnOnce(&'a Self) -> Option<&'a str>,
+    ) -> Option<&'a str> {
+        place.text(&self.inner.text).unwrap_or_else(|| look(self))
     }
 
     fn time(&self, name: &str) -> Option<SystemTime> {
@@ -53,39 +92,44 @@ impl TokenClaims {
 
     /// `iss`.
     pub fn issuer(&self) -> Option<&str> {
-        self.text("iss")
+        self.text_at(self.inner.places.issuer, |claims| claims.text("iss"))
     }
 
     /// `sub`.
     pub fn subject(&self) -> Option<&str> {
-        match &self.inner.names {
-            Some(names) => self.text(&names.subject),
-            None => self.text("sub"),
-        }
+        self.text_at(self.inner.places.subject, |claims| match &claims.inner.names {
+            Some(names) => claims.text(&names.subject),
+            None => claims.text("sub"),
+        })
     }
 
     /// `aud`, whether it was written as one text or as several.
     pub fn audience(&self) -> &[String] {
-        self.inner.audience.get_or_init(|| self.get("aud").map(texts).unwrap_or_default())
+        self.read().audience.get_or_init(|| self.get("aud").map(texts).unwrap_or_default())
     }
 
     /// The client that the token was issued to: `client_id`, else `azp`.
     pub fn client(&self) -> Option<&str> {
-        match self.inner.names.as_ref().and_then(|names| names.client.as_deref()) {
-            Some(name) => self.text(name),
-            // RFC 9068 §2.2 says `client_id`, OpenID Connect Core §2 `azp`.
-            None => self.text("client_id").or_else(|| self.text("azp")),
-        }
+        self.text_at(self.inner.places.client, |claims| {
+            match claims.inner.names.as_ref().and_then(|names| names.client.as_deref()) {
+                Some(name) => claims.text(name),
+                // RFC 9068 §2.2 says `client_id`, OpenID Connect Core §2 `azp`.
+                None => claims.text("client_id").or_else(|| claims.text("azp")),
+            }
+        })
     }
 
     /// `scope` (RFC 8693 §4.2, separated by spaces), else `scp` as some providers write it.
     pub fn scopes(&self) -> &[String] {
         self.inner.scopes.get_or_init(|| {
+            if let Some(text) = self.inner.places.scopes.text(&self.inner.text) {
+                return text.map(split).unwrap_or_default().into();
+            }
             let found = match self.inner.names.as_ref().and_then(|names| names.scopes.as_deref()) {
-                Some(name) => ClaimNames::look_up(&self.inner.object, name),
+                Some(name) => ClaimNames::look_up(self.object(), name),
                 None => self.get("scope").or_else(|| self.get("scp")),
             };
-            found.map(scopes).unwrap_or_default()
+            found.map(scopes).unwrap_or_default().into()
         })
     }
 
@@ -111,17 +155,17 @@ impl TokenClaims {
 
     /// `jti`, or the public ID of an API key.
     pub fn id(&self) -> Option<&str> {
-        self.text("jti")
+        self.text_at(self.inner.places.id, |claims| claims.text("jti"))
     }
 
     /// Any claim, as it was written.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.inner.object.get(name)
+        self.object().get(name)
     }
 
     /// All claims, as they were written.
     pub fn object(&self) -> &Map<String, Value> {
-        &self.inner.object
+        &self.read().object
     }
 
     /// The claims as a type of one's own. Parsed once for each token and type, not for each call.
@@ -137,12 +181,12 @@ impl TokenClaims {
             let (_, value) = parsed.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
             Arc::clone(value).downcast::<T>().ok()
         };
-        let lock = || self.inner.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = || self.read().parsed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = known(&lock()) {
             return Ok(value);
         }
         // Without the lock: a type's own code runs here.
-        let value = T::deserialize(Value::Object(self.inner.object.clone()))
+        let value = T::deserialize(Value::Object(self.object().clone()))
             .map_err(|source| ClaimsError::Type { name: std::any::type_name::<T>(), source })?;
         let mut parsed = lock();
         Ok(known(&parsed).unwrap_or_else(|| {
@@ -150,6 +194,12 @@ impl TokenClaims {
             parsed.push((TypeId::of::<T>(), Arc::clone(&value) as Arc<dyn Any + Send + Sync>));
             value
         }))
+    }
+}
+
+impl Read {
+    fn new(object: Map<String, Value>) -> Self {
+        Self { object, audience: OnceLock::new(), parsed: Mutex::default() }
     }
 }
 
@@ -174,19 +224,28 @@ impl Default for ClaimNames {
 
 impl ClaimNames {
     pub(crate) fn look_up<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+        Self::follow(name, |name| object.get(name), |value, step| value.as_object()?.get(step))
+    }
+
+    /// Follows a name or a pointer, from a member of the object on.
+    pub(crate) fn follow<V>(
+        name: &str,
+        member: impl FnOnce(&str) -> Option<V>,
+        inner: impl Fn(V, &str) -> Option<V>,
+    ) -> Option<V> {
         let Some(pointer) = name.strip_prefix('/') else {
-            return object.get(name);
+            return member(name);
         };
         let mut steps = pointer.split('/').map(|step| step.replace("~1", "/").replace("~0", "~"));
-        let first = object.get(&steps.next()?)?;
-        steps.try_fold(first, |value, step| value.as_object()?.get(&step))
+        let first = member(&steps.next()?)?;
+        steps.try_fold(first, |value, step| inner(value, &step))
     }
 }
 
 impl fmt::Debug for TokenClaims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenClaims")?;
-        f.debug_set().entries(self.inner.object.keys()).finish()
+        f.debug_set().entries(self.object().keys()).finish()
     }
 }
 
@@ -232,11 +291,13 @@ fn texts(value: &Value) -> Vec<String> {
 /// Scopes as RFC 8693 §4.2 writes them, or as a list.
 fn scopes(value: &Value) -> Vec<String> {
     match value {
-        Value::String(text) => {
-            text.split(' ').filter(|one| !one.is_empty()).map(str::to_owned).collect()
-        }
+        Value::String(text) => split(text),
         list => texts(list),
     }
+}
+
+fn split(text: &str) -> Vec<String> {
+    text.split(' ').filter(|one| !one.is_empty()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -287,6 +348,74 @@ mod tests {
         let all = TokenClaims::mapped(object, Arc::new(names));
         assert_eq!((all.subject(), all.client()), (Some("42"), Some("web")));
         assert_eq!(all.scopes(), ["reader"]);
+    }
+
+    /// The same claims as they came, of which nothing is read yet.
+    fn as_they_came(text: &str, names: ClaimNames) -> TokenClaims {
+        let Ok(Value::Object(object)) = serde_json::from_str(text) else {
+            unreachable!("an object")
+        };
+        let find = |name: &str| {
+            let found = match object.get(name)? {
+                // A reader that borrows finds it in the text, unless there are escapes.
+                Value::String(value) => Found::Text(match text.find(&format!("\"{value}\"")) {
+                    Some(start) => &text[start + 1..=start + value.len()],
+                    None => value,
+                }),
+                _ => Found::Other,
+            };
+            Some(found)
+        };
+        TokenClaims::from_text(text, find, Arc::new(names))
+    }
+
+    #[test]
+    fn claims_say_the_same_before_and_after_they_are_read() {
+        let mapped = |subject: &str, client: Option<&str>, scopes: Option<&str>| ClaimNames {
+            subject: subject.to_owned(),
+            client: client.map(str::to_owned),
+            scopes: scopes.map(str::to_owned),
+        };
+        for names in [
+            ClaimNames::default(),
+            mapped("oid", Some("appid"), Some("roles")),
+            mapped("/deep/sub", Some("/deep/client"), Some("/deep/roles")),
+        ] {
+            for text in [
+                r#"{"iss":"i","sub":"s","client_id":"c","azp":"z","jti":"j","scope":" a  b "}"#,
+                r#"{"oid":"o","appid":"p","roles":["x","y"],"azp":"z","scp":"d e","exp":7}"#,
+                r#"{"deep":{"sub":"o","client":"p","roles":"q r"},"scope":["f"],"aud":["m","n"]}"#,
+                r#"{"iss":1,"sub":null,"client_id":[],"azp":"z","jti":{},"scope":3,"scp":"s"}"#,
+                r#"{"iss":"\u0061b","sub":"\n","jti":"\\","azp":"\"","scope":"a\u0020b"}"#,
+                "{}",
+            ] {
+                let Ok(Value::Object(object)) = serde_json::from_str(text) else {
+                    unreachable!("an object")
+                };
+                let (read, came) = (
+                    TokenClaims::mapped(object, Arc::new(names.clone())),
+                    as_they_came(text, names.clone()),
+                );
+                let said = |all: &TokenClaims| {
+                    let texts = [all.issuer(), all.subject(), all.client(), all.id()];
+                    let texts = texts.map(|text| text.map(str::to_owned));
+                    let lists = [all.scopes().to_vec(), all.audience().to_vec()];
+                    (texts, lists, all.expires_at(), all.object().clone())
+                };
+                assert_eq!(said(&came), said(&read), "{text}");
+                assert_eq!(said(&came), said(&read), "{text}, when it was read");
+            }
+        }
+    }
+
+    #[test]
+    fn no_object_is_made_for_what_the_text_says() {
+        let text = r#"{"iss":"i","sub":"s","azp":"z","jti":"j","scope":"a b"}"#;
+        let all = as_they_came(text, ClaimNames::default());
+        assert_eq!((all.subject(), all.client(), all.id()), (Some("s"), Some("z"), Some("j")));
+        assert!(all.issuer() == Some("i") && all.has_scope("b"));
+        assert!(all.inner.read.get().is_none());
+        assert!(all.get("sub").is_some() && all.inner.read.get().is_some());
     }
 
     #[test]

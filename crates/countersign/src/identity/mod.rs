@@ -8,6 +8,7 @@ mod claims;
 mod method_path;
 mod network;
 mod peer;
+mod places;
 mod principal;
 mod security_level;
 mod spiffe;
@@ -22,3 +23,4 @@ pub use spiffe::{InvalidSpiffeId, SpiffeId};
 
 pub(crate) use claims::numeric_date;
 pub(crate) use network::Source;
+pub(crate) use places::Found;

@@ -19,8 +19,8 @@ pub struct Principal {
 }
 
 struct Inner {
-    name: String,
-    authenticator: String,
+    name: Box<str>,
+    authenticator: Arc<str>,
     token: Option<TokenClaims>,
     seen: AtomicBool,
     kept: OnceLock<Box<dyn Any + Send + Sync>>,
@@ -30,7 +30,7 @@ impl Principal {
     /// Names a principal. It proves nothing by itself: what a handler is given is a principal
     /// inside an [`Authenticated`](crate::authentication::Authenticated).
     pub fn new(name: impl Into<String>, authenticator: impl Into<String>) -> Self {
-        Self::with(name.into(), authenticator.into(), None)
+        Self::with(name.into(), authenticator.into().into(), None)
     }
 
     /// Names a principal that a token proved.
@@ -39,10 +39,24 @@ impl Principal {
         authenticator: impl Into<String>,
         token: TokenClaims,
     ) -> Self {
-        Self::with(name.into(), authenticator.into(), Some(token))
+        Self::with(name.into(), authenticator.into().into(), Some(token))
     }
 
-    fn with(name: String, authenticator: String, token: Option<TokenClaims>) -> Self {
+    /// The same for an authenticator that keeps its own name for all whom it proves.
+    pub(crate) fn proven_by(
+        authenticator: &Arc<str>,
+        name: impl Into<Box<str>>,
+        token: TokenClaims,
+    ) -> Self {
+        Self::with(name, Arc::clone(authenticator), Some(token))
+    }
+
+    fn with(
+        name: impl Into<Box<str>>,
+        authenticator: Arc<str>,
+        token: Option<TokenClaims>,
+    ) -> Self {
+        let name = name.into();
         let (seen, kept) = Default::default();
         Self { inner: Arc::new(Inner { name, authenticator, token, seen, kept }) }
     }

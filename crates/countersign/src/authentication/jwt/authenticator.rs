@@ -51,8 +51,8 @@ impl Jwt {
     /// How many verified tokens are remembered, unless it is said otherwise.
     pub const DEFAULT_CAPACITY: usize = 10_000;
 
-    pub(super) fn new(name: String, verifier: Verifier, proofs: DpopVerifier) -> Self {
-        Self { name: name.into(), verifier: Arc::new(verifier), proofs: Arc::new(proofs) }
+    pub(super) fn new(name: Arc<str>, verifier: Verifier, proofs: DpopVerifier) -> Self {
+        Self { name, verifier: Arc::new(verifier), proofs: Arc::new(proofs) }
     }
 
     /// Verifies a token outside a call. What it is bound to (`cnf`) nobody proves here, so a
@@ -127,15 +127,14 @@ impl Jwt {
     /// What a proven token makes of a call: it may be bound to what the call has to prove.
     fn accept(
         &self,
-        proven: &Proven,
+        proven: &Arc<Proven>,
         token: &Presented<'_>,
         evidence: &Evidence<'_>,
     ) -> Result<Authenticated, AuthenticationError> {
         let accepted = evidence.accept(proven.principal.clone()).expiring_at(proven.end);
-        let leased = || accepted.clone().leased(proven.lease.clone());
         let Some(binding) = &proven.binding else {
             return match token.by_dpop {
-                false => Ok(leased()),
+                false => Ok(accepted.leased(proven.lease())),
                 // RFC 9449 §7.1: this scheme is for bound tokens.
                 true => Err(TokenError::ProofInvalid("the token is bound to no key").into()),
             };
@@ -145,14 +144,14 @@ impl Jwt {
             None if token.by_dpop => {
                 Err(TokenError::ProofInvalid("the token is bound to no key").into())
             }
-            None => Ok(leased()),
+            None => Ok(accepted.leased(proven.lease())),
             // RFC 9449 §7.2: a bound token is no bearer token, proof or not.
             Some(_) if !token.by_dpop => {
                 Err(TokenError::ProofRequired("it came as a bearer token").into())
             }
             Some(key) => {
                 // The proof is for this call alone.
-                let accepted = accepted.leased_while_open(proven.lease.clone());
+                let accepted = accepted.leased_while_open(proven.lease());
                 if evidence.is_looked_at_again() {
                     return Ok(accepted);
                 }

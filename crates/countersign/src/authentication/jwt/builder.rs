@@ -193,7 +193,8 @@ impl JwtBuilder {
         }
         let Self { name, capacity, revocations, proofs, clock, .. } = self;
         let proofs = DpopVerifier::new(proofs, Arc::clone(&clock));
-        let verifier = Verifier::new(trusted, name.clone(), capacity, revocations, clock);
+        let name = Arc::from(name);
+        let verifier = Verifier::new(trusted, Arc::clone(&name), capacity, revocations, clock);
         Ok(Jwt::new(name, verifier, proofs))
     }
 }

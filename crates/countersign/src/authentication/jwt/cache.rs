@@ -8,6 +8,7 @@ use quick_cache::sync::Cache;
 use super::error::TokenError;
 use super::proven::Proven;
 use crate::authentication::Lease;
+use crate::digest::sha256;
 
 /// SHA-256 of a token.
 pub(super) type Digest = [u8; 32];
@@ -37,6 +38,11 @@ impl VerifiedTokens {
         }
     }
 
+    /// By what a token is looked up here; `None` where nothing is remembered.
+    pub(super) fn digest(&self, token: &str) -> Option<Digest> {
+        self.good.is_some().then(|| sha256(token.as_bytes()))
+    }
+
     /// What is known of a token.
     pub(super) fn find(
         &self,
@@ -45,7 +51,7 @@ impl VerifiedTokens {
     ) -> Option<Result<Arc<Proven>, TokenError>> {
         let good = self.good.as_ref()?;
         if let Some(proven) = good.get(digest) {
-            if proven.lease.holds(now) {
+            if proven.holds(now) {
                 return Some(Ok(proven));
             }
             good.remove(digest);
@@ -64,12 +70,12 @@ impl VerifiedTokens {
     /// that does it: for a signature, some ten microseconds.
     pub(super) fn verify_once(
         &self,
-        digest: &Digest,
+        digest: Option<&Digest>,
         now: SystemTime,
         verify: impl FnOnce() -> Result<Proven, TokenError>,
         forged_for: impl FnOnce() -> Lease,
     ) -> Result<Arc<Proven>, TokenError> {
-        let Some(good) = &self.good else {
+        let (Some(good), Some(digest)) = (&self.good, digest) else {
             return verify().map(Arc::new);
         };
         let _turn = self.turns.take(digest);

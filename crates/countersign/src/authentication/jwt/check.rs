@@ -2,13 +2,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::TokenError;
 use super::issuer::Issuer;
 use super::profile::Profile;
 use super::token::Header;
-use crate::identity::ClaimNames;
+use crate::jose::json::{Members, Seen};
 
 /// A time as tokens write it (RFC 7519 §2, "NumericDate"), in nanoseconds since 1970. Wide enough
 /// for every number that can be written; beyond its ends it stays at them.
@@ -71,13 +71,13 @@ pub(super) struct Times {
 /// Every check that needs no key.
 pub(super) fn claims(
     issuer: &Issuer,
-    header: &Header,
-    claims: &Map<String, Value>,
+    header: &Header<'_>,
+    claims: &Members<'_>,
     now: SystemTime,
 ) -> Result<Times, TokenError> {
     issuer.profile.check_header(header)?;
     if issuer.token_type.as_ref().is_some_and(|name| !header.is_kind(name)) {
-        let (found, profile) = (header.kind.clone(), issuer.profile.name());
+        let (found, profile) = (header.kind.as_deref().map(str::to_owned), issuer.profile.name());
         return Err(TokenError::Type { found, profile });
     }
     let times = times(issuer, claims, Instant::of(now))?;
@@ -88,7 +88,7 @@ pub(super) fn claims(
     subject(issuer, claims)?;
     let required = issuer.profile.required().iter().copied();
     for name in required.chain(issuer.required.iter().map(String::as_str)) {
-        if ClaimNames::look_up(claims, name).is_none_or(Value::is_null) {
+        if claims.look_up(name).is_none_or(Seen::is_null) {
             return Err(TokenError::MissingClaim { name: name.to_owned() });
         }
     }
@@ -97,32 +97,32 @@ pub(super) fn claims(
 }
 
 /// Text, or nothing at all.
-pub(super) fn text<'a>(
-    claims: &'a Map<String, Value>,
-    name: &str,
-) -> Result<Option<&'a str>, TokenError> {
+pub(super) fn text<'a>(claims: &'a Members<'_>, name: &str) -> Result<Option<&'a str>, TokenError> {
     match claims.get(name) {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Seen::Text(text)) => Ok(Some(text)),
         Some(_) => Err(TokenError::Claim { name: name.to_owned(), expected: "text" }),
     }
 }
 
-fn subject(issuer: &Issuer, claims: &Map<String, Value>) -> Result<(), TokenError> {
+fn subject(issuer: &Issuer, claims: &Members<'_>) -> Result<(), TokenError> {
     let name = || issuer.names.subject.clone();
-    match ClaimNames::look_up(claims, &issuer.names.subject) {
-        None | Some(Value::Null) => Err(TokenError::MissingClaim { name: name() }),
-        Some(Value::String(text)) if !text.is_empty() => Ok(()),
+    match claims.look_up(&issuer.names.subject) {
+        None | Some(Seen::Other(Value::Null)) => Err(TokenError::MissingClaim { name: name() }),
+        Some(Seen::Text(text)) if !text.is_empty() => Ok(()),
         Some(_) => Err(TokenError::Claim { name: name(), expected: "text that is not empty" }),
     }
 }
 
-fn times(issuer: &Issuer, claims: &Map<String, Value>, now: Instant) -> Result<Times, TokenError> {
+fn times(issuer: &Issuer, claims: &Members<'_>, now: Instant) -> Result<Times, TokenError> {
     let time = |name: &str| match claims.get(name) {
         None => Ok(None),
-        Some(value) => Instant::read(value)
-            .map(Some)
-            .ok_or_else(|| TokenError::Claim { name: name.to_owned(), expected: "a number" }),
+        Some(value) => match value {
+            Seen::Text(_) => None,
+            Seen::Other(value) => Instant::read(value),
+        }
+        .map(Some)
+        .ok_or_else(|| TokenError::Claim { name: name.to_owned(), expected: "a number" }),
     };
     let leeway = issuer.leeway;
     let missing = || TokenError::MissingClaim { name: "exp".to_owned() };
@@ -147,13 +147,17 @@ fn times(issuer: &Issuer, claims: &Map<String, Value>, now: Instant) -> Result<T
 }
 
 /// RFC 7519 §4.1.3: text, or a list of texts, of which one has to be ours.
-fn audience(issuer: &Issuer, claims: &Map<String, Value>) -> Result<(), TokenError> {
+fn audience(issuer: &Issuer, claims: &Members<'_>) -> Result<(), TokenError> {
     let wrong =
         || TokenError::Claim { name: "aud".to_owned(), expected: "text or a list of texts" };
     let found: Vec<&str> = match claims.get("aud") {
         None => Vec::new(),
-        Some(Value::String(one)) => vec![one],
-        Some(Value::Array(all)) => {
+        // What nearly all tokens have.
+        Some(Seen::Text(one)) if issuer.audiences.iter().any(|audience| audience == one) => {
+            return Ok(());
+        }
+        Some(Seen::Text(one)) => vec![one],
+        Some(Seen::Other(Value::Array(all))) => {
             all.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(wrong)?
         }
         Some(_) => return Err(wrong()),

@@ -1,8 +1,9 @@
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::TokenError;
 use super::token::Header;
 use crate::jose::Algorithm;
+use crate::jose::json::{Members, Seen};
 
 /// Which kind of token is taken: a named bundle of checks. Each token is of one kind, so that
 /// none passes for another (RFC 8725 §3.12).
@@ -57,7 +58,7 @@ impl Profile {
     }
 
     /// What the header may say.
-    pub(super) fn check_header(self, header: &Header) -> Result<(), TokenError> {
+    pub(super) fn check_header(self, header: &Header<'_>) -> Result<(), TokenError> {
         let untyped_or = |name| header.kind.is_none() || header.is_kind(name);
         let fits = match self {
             Self::AccessToken => untyped_or("jwt") || header.is_kind("at+jwt"),
@@ -67,7 +68,7 @@ impl Profile {
             Self::JwtSvid => matches!(header.kind.as_deref(), None | Some("JWT" | "JOSE")),
         };
         if !fits {
-            let (found, profile) = (header.kind.clone(), self.name());
+            let (found, profile) = (header.kind.as_deref().map(str::to_owned), self.name());
             return Err(TokenError::Type { found, profile });
         }
         // JWT-SVID §2: no other header may be there.
@@ -90,23 +91,22 @@ impl Profile {
     /// What else the claims must and must not say.
     pub(super) fn check_claims(
         self,
-        header: &Header,
-        claims: &Map<String, Value>,
+        header: &Header<'_>,
+        claims: &Members<'_>,
         audiences: &[String],
     ) -> Result<(), TokenError> {
         let problem = |problem| TokenError::Profile { profile: self.name(), problem };
         match self {
             Self::AccessToken if !header.is_kind("at+jwt") => {
-                if ["nonce", "at_hash", "c_hash"].iter().any(|name| claims.contains_key(*name)) {
+                if ["nonce", "at_hash", "c_hash"].iter().any(|name| claims.contains(name)) {
                     return Err(problem("it looks like an ID token"));
                 }
                 // Keycloak says in a claim what others say in the header.
-                let kind = claims.get("typ").and_then(Value::as_str).unwrap_or_default();
-                match kind.to_ascii_lowercase().as_str() {
-                    "id" | "refresh" | "offline" | "logout" => {
-                        Err(problem("it is an ID, refresh or logout token"))
-                    }
-                    _ => Ok(()),
+                let kind = claims.get("typ").and_then(Seen::as_str).unwrap_or_default();
+                let others = ["id", "refresh", "offline", "logout"];
+                match others.iter().any(|other| kind.eq_ignore_ascii_case(other)) {
+                    true => Err(problem("it is an ID, refresh or logout token")),
+                    false => Ok(()),
                 }
             }
             Self::IdToken => check_authorized_party(claims, audiences).map_err(problem),
@@ -117,13 +117,11 @@ impl Profile {
 }
 
 /// OpenID Connect Core §3.1.3.7, steps 4 and 5.
-fn check_authorized_party(
-    claims: &Map<String, Value>,
-    audiences: &[String],
-) -> Result<(), &'static str> {
-    let several = matches!(claims.get("aud"), Some(Value::Array(all)) if all.len() > 1);
+fn check_authorized_party(claims: &Members<'_>, audiences: &[String]) -> Result<(), &'static str> {
+    let aud = claims.get("aud");
+    let several = matches!(aud, Some(Seen::Other(Value::Array(all))) if all.len() > 1);
     match claims.get("azp") {
-        Some(Value::String(party)) if audiences.contains(party) => Ok(()),
+        Some(Seen::Text(party)) if audiences.iter().any(|one| one == party) => Ok(()),
         Some(_) => Err("`azp` is not us"),
         None if several => Err("it has several audiences and no `azp`"),
         None => Ok(()),
@@ -131,15 +129,17 @@ fn check_authorized_party(
 }
 
 /// Namespace and name of the service account that both `sub` and the bound claims name.
-pub(super) fn service_account(claims: &Map<String, Value>) -> Result<(&str, &str), &'static str> {
-    let bound = claims.get("kubernetes.io").and_then(Value::as_object);
+pub(super) fn service_account<'a>(
+    claims: &'a Members<'_>,
+) -> Result<(&'a str, &'a str), &'static str> {
+    let bound = claims.get("kubernetes.io").and_then(Seen::as_object);
     let bound = bound.ok_or("`kubernetes.io` is not an object")?;
     let namespace = bound.get("namespace").and_then(Value::as_str);
     let account = bound.get("serviceaccount").and_then(|account| account.get("name")?.as_str());
     let (Some(namespace), Some(account)) = (namespace, account) else {
         return Err("`kubernetes.io` names no service account");
     };
-    let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+    let subject = claims.get("sub").and_then(Seen::as_str).unwrap_or_default();
     let named = subject.strip_prefix("system:serviceaccount:").and_then(|it| it.split_once(':'));
     match named == Some((namespace, account)) {
         true => Ok((namespace, account)),

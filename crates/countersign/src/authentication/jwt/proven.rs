@@ -1,28 +1,63 @@
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::TokenError;
-use crate::authentication::Lease;
+use crate::authentication::{Generation, Grant, Grants, Lease, are_current};
 use crate::identity::{PeerIdentity, Principal};
+use crate::jose::json::{Members, Seen};
 use crate::secret::constant_time_eq;
 
 /// A token whose every check passed but the proof of possession, which is the call's.
+///
+/// It is looked at for each call: what is read then is in one place, the leases that it gives
+/// included.
 #[derive(Debug)]
 pub(super) struct Proven {
     pub(super) principal: Principal,
     /// `exp` and the leeway.
     pub(super) end: SystemTime,
-    pub(super) lease: Lease,
-    pub(super) binding: Option<Binding>,
+    pub(super) binding: Option<Box<Binding>>,
+    remembered_until: SystemTime,
+    /// The list of what is revoked and, where there is a set of them, the keys.
+    granted: [Grant; 2],
 }
 
 impl Proven {
+    pub(super) fn new(
+        principal: Principal,
+        end: SystemTime,
+        binding: Option<Binding>,
+        remembered_until: SystemTime,
+        revocations: (&Generation, u64),
+        keys: Option<(&Generation, u64)>,
+    ) -> Self {
+        let granted = [revocations, keys.unwrap_or(revocations)];
+        let granted = granted.map(|(generation, seen)| (generation.clone(), seen));
+        Self { principal, end, binding: binding.map(Box::new), remembered_until, granted }
+    }
+
+    /// Whether it may be remembered still.
+    pub(super) fn holds(&self, now: SystemTime) -> bool {
+        now < self.remembered_until && are_current(&self.granted)
+    }
+
+    pub(super) fn lease(self: &Arc<Self>) -> Lease {
+        Lease::of(self.remembered_until, Arc::clone(self) as Arc<dyn Grants>)
+    }
+
     /// Whether each call has to bring a proof of its own.
     pub(super) fn is_bound_to_key(&self) -> bool {
         self.binding.as_ref().is_some_and(|binding| binding.key.is_some())
+    }
+}
+
+impl Grants for Proven {
+    fn grants(&self) -> &[Grant] {
+        &self.granted
     }
 }
 
@@ -37,12 +72,12 @@ pub(super) struct Binding {
 }
 
 impl Binding {
-    pub(super) fn read(claims: &Map<String, Value>) -> Result<Option<Self>, TokenError> {
+    pub(super) fn read(claims: &Members<'_>) -> Result<Option<Self>, TokenError> {
         let claim = |expected| TokenError::Claim { name: "cnf".to_owned(), expected };
         let Some(cnf) = claims.get("cnf") else {
             return Ok(None);
         };
-        let cnf = cnf.as_object().ok_or_else(|| claim("an object"))?;
+        let cnf = Seen::as_object(cnf).ok_or_else(|| claim("an object"))?;
         let certificate = match cnf.get("x5t#S256") {
             None => None,
             Some(value) => {

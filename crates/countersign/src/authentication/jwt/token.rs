@@ -1,27 +1,31 @@
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::TokenError;
 use super::keys::KeySet;
 use crate::authentication::CallEvidence;
-use crate::jose::json;
+use crate::jose::json::{self, Member, Members, Seen};
 
 /// A token in JWS compact form (RFC 7515 §7.1), taken apart. Nothing is verified yet.
 pub(super) struct Token<'a> {
     /// What was signed: header and payload as they came.
     pub(super) signed: &'a str,
-    pub(super) signature: Vec<u8>,
-    pub(super) header: Header,
-    pub(super) claims: Map<String, Value>,
+    pub(super) signature: &'a [u8],
+    pub(super) header: Header<'a>,
+    /// The payload as it was written.
+    pub(super) payload: &'a str,
+    pub(super) claims: Members<'a>,
 }
 
 /// A token's header (RFC 7515 §4.1). `jku`, `jwk`, `x5u` and `x5c` are not even kept: whoever
 /// obeys them lets the sender choose the key.
-pub(super) struct Header {
-    pub(super) algorithm: String,
-    pub(super) kid: Option<String>,
-    pub(super) kind: Option<String>,
+pub(super) struct Header<'a> {
+    pub(super) algorithm: Cow<'a, str>,
+    pub(super) kid: Option<Cow<'a, str>>,
+    pub(super) kind: Option<Cow<'a, str>>,
     /// Whether there are members beside `alg`, `kid` and `typ`.
     pub(super) has_more: bool,
 }
@@ -30,7 +34,8 @@ impl<'a> Token<'a> {
     /// The longest token that is looked at, in bytes.
     pub(super) const MAX_BYTES: usize = CallEvidence::MAX_BYTES;
 
-    pub(super) fn parse(text: &'a str) -> Result<Self, TokenError> {
+    /// `room` is where the parts are decoded.
+    pub(super) fn parse(text: &'a str, room: &'a mut Vec<u8>) -> Result<Self, TokenError> {
         if text.len() > Self::MAX_BYTES {
             return Err(TokenError::Malformed("it is longer than 16 KiB"));
         }
@@ -40,34 +45,40 @@ impl<'a> Token<'a> {
         else {
             return Err(TokenError::Malformed("it has not three segments"));
         };
-        let header = decoded(header)?;
-        let header = json::object(&header)
-            .map_err(|_| TokenError::Malformed("its header is not one JSON object"))?;
+        // Each part takes less than its segment.
+        room.clear();
+        room.resize(text.len() + 3, 0);
+        let (header, room) = decoded(header, room)?;
+        let header =
+            object(header).ok_or(TokenError::Malformed("its header is not one JSON object"))?.1;
         let header = Header::read(header)?;
-        let claims = json::object(&decoded(payload)?)
-            .map_err(|_| TokenError::Malformed("its payload is not one JSON object"))?;
+        let (payload, room) = decoded(payload, room)?;
+        let (payload, claims) =
+            object(payload).ok_or(TokenError::Malformed("its payload is not one JSON object"))?;
         let signed = &text[..text.len() - signature.len() - 1];
-        Ok(Self { signed, signature: decoded(signature)?, header, claims })
+        let (signature, _) = decoded(signature, room)?;
+        Ok(Self { signed, signature, header, payload, claims })
     }
 }
 
-impl Header {
-    fn read(mut header: Map<String, Value>) -> Result<Self, TokenError> {
+impl<'a> Header<'a> {
+    fn read(mut header: Members<'a>) -> Result<Self, TokenError> {
         // RFC 7515 §4.1.11: what is critical has to be understood, and nothing is here.
-        if header.contains_key("crit") {
+        if header.contains("crit") {
             return Err(TokenError::Header("`crit` names what is not understood here"));
         }
         // RFC 7797 §6 wants `b64` to be in `crit`; on its own it is a trap all the same.
-        if header.get("b64").is_some_and(|b64| *b64 != Value::Bool(true)) {
+        let plain = |b64: Seen<'_>| matches!(b64, Seen::Other(Value::Bool(true)));
+        if header.get("b64").is_some_and(|b64| !plain(b64)) {
             return Err(TokenError::Header("`b64` is not true"));
         }
-        if header.contains_key("zip") {
+        if header.contains("zip") {
             return Err(TokenError::Header("`zip` is for encrypted tokens"));
         }
         let mut text = |name: &str, problem: &'static str| match header.remove(name) {
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(TokenError::Header(problem)),
+            Some(Member::Text(text)) => Ok(Some(text)),
+            Some(Member::Other(_)) => Err(TokenError::Header(problem)),
         };
         let algorithm = text("alg", "`alg` is not text")?.ok_or(TokenError::Header("no `alg`"))?;
         let kid = text("kid", "`kid` is not text")?;
@@ -92,8 +103,18 @@ impl Header {
 }
 
 /// base64url as RFC 7515 §2 wants it: no padding, no spaces, and one spelling for each value.
-fn decoded(segment: &str) -> Result<Vec<u8>, TokenError> {
-    URL_SAFE_NO_PAD.decode(segment).map_err(|_| TokenError::Malformed("it is not base64url"))
+/// What is decoded, and the rest of the room.
+fn decoded<'a>(segment: &str, room: &'a mut [u8]) -> Result<(&'a [u8], &'a mut [u8]), TokenError> {
+    let length = URL_SAFE_NO_PAD
+        .decode_slice(segment, room)
+        .map_err(|_| TokenError::Malformed("it is not base64url"))?;
+    let (decoded, rest) = room.split_at_mut(length);
+    Ok((decoded, rest))
+}
+
+fn object(json: &[u8]) -> Option<(&str, Members<'_>)> {
+    let json = std::str::from_utf8(json).ok()?;
+    Some((json, json::members(json).ok()?))
 }
 
 #[cfg(test)]
@@ -105,7 +126,7 @@ mod tests {
     }
 
     fn problem(text: &str) -> TokenError {
-        match Token::parse(text) {
+        match Token::parse(text, &mut Vec::new()) {
             Ok(_) => panic!("{text} was taken"),
             Err(error) => error,
         }
@@ -114,18 +135,20 @@ mod tests {
     #[test]
     fn a_token_is_taken_apart() {
         let text = token(r#"{"alg":"ES256","kid":"k","typ":"application/AT+jwt"}"#, r#"{"a":1}"#);
-        let token = Token::parse(&text).expect("well-formed");
+        let mut room = Vec::new();
+        let token = Token::parse(&text, &mut room).expect("well-formed");
         assert_eq!(token.header.algorithm, "ES256");
         assert_eq!(token.header.kid.as_deref(), Some("k"));
         assert!(token.header.is_kind("at+jwt") && !token.header.is_kind("jwt"));
-        assert_eq!((token.signature.as_slice(), token.signed), (&[0][..], &text[..text.len() - 3]));
-        assert!(!token.header.has_more && token.claims.contains_key("a"));
+        assert_eq!((token.signature, token.signed), (&[0][..], &text[..text.len() - 3]));
+        assert!(!token.header.has_more && token.claims.contains("a"));
+        assert_eq!(token.payload, r#"{"a":1}"#);
     }
 
     #[test]
     fn what_is_no_token_is_malformed() {
         let good = token(r#"{"alg":"ES256"}"#, "{}");
-        Token::parse(&good).expect("well-formed");
+        Token::parse(&good, &mut Vec::new()).expect("well-formed");
         for (name, text) in [
             ("empty", String::new()),
             ("two segments", good[..good.len() - 3].to_owned()),
@@ -168,6 +191,6 @@ mod tests {
     fn what_names_a_key_of_the_senders_is_not_obeyed() {
         let header = r#"{"alg":"ES256","jku":"https://evil.example","jwk":{"kty":"oct"},"x5u":""}"#;
         let text = token(header, "{}");
-        assert!(Token::parse(&text).expect("well-formed").header.has_more);
+        assert!(Token::parse(&text, &mut Vec::new()).expect("well-formed").header.has_more);
     }
 }

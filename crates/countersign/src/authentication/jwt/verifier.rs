@@ -3,8 +3,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
-
 use super::cache::{Digest, VerifiedTokens};
 use super::check::{self, Times};
 use super::error::TokenError;
@@ -18,9 +16,9 @@ use super::source::{Keys, Missing, Snapshot};
 use super::token::Token;
 use crate::authentication::Lease;
 use crate::clock::Clock;
-use crate::digest::sha256;
-use crate::identity::{Principal, SpiffeId, TokenClaims};
+use crate::identity::{Found as FoundClaim, Principal, SpiffeId, TokenClaims};
 use crate::jose::Algorithm;
+use crate::jose::json::{Members, Seen};
 
 /// The issuers that are trusted, and what is known of their tokens.
 #[derive(Debug)]
@@ -34,7 +32,7 @@ pub(super) struct Verifier {
     tokens: VerifiedTokens,
     revocations: Revocations,
     clock: Arc<dyn Clock>,
-    authenticator: String,
+    authenticator: Arc<str>,
     verifications: AtomicU64,
 }
 
@@ -77,7 +75,7 @@ impl Verifier {
 
     pub(super) fn new(
         issuers: Vec<Trusted>,
-        authenticator: String,
+        authenticator: Arc<str>,
         capacity: usize,
         revocations: Revocations,
         clock: Arc<dyn Clock>,
@@ -135,11 +133,11 @@ impl Verifier {
             return Judged::Done(Err(TokenError::Malformed("it is longer than 16 KiB")));
         }
         let now = self.clock.now();
-        let digest = sha256(text.as_bytes());
-        if let Some(known) = self.tokens.find(&digest, now) {
+        let digest = self.tokens.digest(text);
+        if let Some(known) = digest.as_ref().and_then(|digest| self.tokens.find(digest, now)) {
             return Judged::Done(known);
         }
-        match self.judge_new(text, &digest, now, asked) {
+        match self.judge_new(text, digest.as_ref(), now, asked) {
             Ok(judged) => judged,
             Err(error) => Judged::Done(Err(error)),
         }
@@ -149,11 +147,12 @@ impl Verifier {
     fn judge_new<'a>(
         &'a self,
         text: &str,
-        digest: &Digest,
+        digest: Option<&Digest>,
         now: SystemTime,
         asked: Option<(&'a Keys, Snapshot)>,
     ) -> Result<Judged<'a>, TokenError> {
-        let token = Token::parse(text)?;
+        let mut room = Vec::new();
+        let token = Token::parse(text, &mut room)?;
         let trusted = self.issuer_of(&token)?;
         let algorithm = trusted.algorithm(&token)?;
         let times = check::claims(&trusted.issuer, &token.header, &token.claims, now)?;
@@ -172,11 +171,11 @@ impl Verifier {
                 match found {
                     Some(Found::Key { .. }) => {}
                     Some(Found::Unfit | Found::Unclear) => {
-                        return Err(TokenError::UnknownKey { kid: token.header.kid });
+                        return Err(TokenError::UnknownKey { kid: kid.map(str::to_owned) });
                     }
                     // No such key, or no keys at all: what then depends on when they were asked.
                     Some(Found::Unknown) | None => {
-                        let kid = token.header.kid.clone();
+                        let kid = kid.map(str::to_owned);
                         return match keys.missing(&snapshot, kid.as_deref()) {
                             Missing::Wait => Ok(Judged::Wait { keys, seen: snapshot, kid }),
                             Missing::Final => Err(TokenError::UnknownKey { kid }),
@@ -199,7 +198,7 @@ impl Verifier {
                 Key::Shared(_) => lease,
             }
         };
-        let verify = || self.verify(token, trusted, algorithm, &key, times, now);
+        let verify = || self.verify(&token, trusted, algorithm, &key, times, now);
         Ok(Judged::Done(self.tokens.verify_once(digest, now, verify, forged_for)))
     }
 
@@ -232,7 +231,7 @@ impl Verifier {
 
     fn verify(
         &self,
-        token: Token<'_>,
+        token: &Token<'_>,
         trusted: &Trusted,
         algorithm: Option<Algorithm>,
         key: &Key<'_>,
@@ -246,11 +245,11 @@ impl Verifier {
         // Of a token that names no key it still is known which one signed it.
         let mut kid = token.header.kid.as_deref();
         let verified = match key {
-            Key::Shared(secret) => secret.verifies(signed, &token.signature),
+            Key::Shared(secret) => secret.verifies(signed, token.signature),
             Key::Set { keys, .. } => match algorithm.map(|known| keys.find(kid, known)) {
                 Some(Found::Key { key, kid: found }) => {
                     kid = found;
-                    key.verify_sig(signed, &token.signature).is_ok()
+                    key.verify_sig(signed, token.signature).is_ok()
                 }
                 _ => false,
             },
@@ -259,12 +258,14 @@ impl Verifier {
             return Err(TokenError::Signature);
         }
         let binding = Binding::read(&token.claims);
-        let claims = TokenClaims::mapped(token.claims, Arc::clone(&trusted.issuer.names));
+        let names = &trusted.issuer.names;
+        let text = |name: &str| token.claims.get(name).and_then(Seen::as_str);
+        let subject = token.claims.look_up(&names.subject).and_then(Seen::as_str);
         let revocable = Revocable {
             issuer: &trusted.name,
-            subject: claims.get("sub").and_then(Value::as_str),
-            mapped_subject: claims.subject(),
-            id: claims.id(),
+            subject: text("sub"),
+            mapped_subject: subject,
+            id: text("jti"),
             kid,
             issued_at: times.issued_at,
         };
@@ -273,21 +274,34 @@ impl Verifier {
         }
         let binding = binding?;
         let end = times.end.to_system_time();
-        let mut lease = Lease::until(end.min(now + Self::REMEMBERED))
-            .within(self.revocations.generation(), revoked_before);
-        if let Key::Set { generation, of, .. } = key {
-            lease = lease.within(of.generation(), *generation);
-        }
-        let name = trusted.principal_name(&claims);
-        let principal = Principal::with_token(name, self.authenticator.as_str(), claims);
-        Ok(Proven { principal, end, lease, binding })
+        let keys = match key {
+            Key::Set { generation, of, .. } => Some((of.generation(), *generation)),
+            Key::Shared(_) => None,
+        };
+        let claims = TokenClaims::from_text(
+            token.payload,
+            |name| token.claims.get(name).map(found),
+            Arc::clone(names),
+        );
+        let name = trusted.principal_name(&token.claims, subject.unwrap_or_default());
+        let principal = Principal::proven_by(&self.authenticator, name, claims);
+        let until = end.min(now + Self::REMEMBERED);
+        let revocations = (self.revocations.generation(), revoked_before);
+        Ok(Proven::new(principal, end, binding, until, revocations, keys))
+    }
+}
+
+fn found(claim: Seen<'_>) -> FoundClaim<'_> {
+    match claim {
+        Seen::Text(text) => FoundClaim::Text(text),
+        Seen::Other(_) => FoundClaim::Other,
     }
 }
 
 impl Trusted {
     /// The header's algorithm, if the issuer may use it; `None` for a shared secret's.
     fn algorithm(&self, token: &Token<'_>) -> Result<Option<Algorithm>, TokenError> {
-        let found = token.header.algorithm.as_str();
+        let found = token.header.algorithm.as_ref();
         let refused =
             |allowed: Vec<&'static str>| TokenError::Algorithm { found: found.to_owned(), allowed };
         match &self.verification {
@@ -307,18 +321,18 @@ impl Trusted {
     }
 
     /// Names of one issuer cannot be those of another: an issuer has no `#`.
-    fn principal_name(&self, claims: &TokenClaims) -> String {
-        let subject = claims.subject().unwrap_or_default();
+    fn principal_name(&self, claims: &Members<'_>, subject: &str) -> String {
+        let named = || [&self.name, "#", subject].concat();
         match self.issuer.profile {
             // What chose the trust domain, whichever claim else counts as the subject.
             Profile::JwtSvid => {
-                claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned()
+                claims.get("sub").and_then(Seen::as_str).unwrap_or_default().to_owned()
             }
-            Profile::K8sServiceAccount => match profile::service_account(claims.object()) {
+            Profile::K8sServiceAccount => match profile::service_account(claims) {
                 Ok((namespace, account)) => format!("{namespace}/{account}"),
-                Err(_) => format!("{}#{subject}", self.name),
+                Err(_) => named(),
             },
-            _ => format!("{}#{subject}", self.name),
+            _ => named(),
         }
     }
 }
