@@ -327,6 +327,17 @@ pub(super) const GOALS: &[Goal] = &[
         checks: &[
             check("TLS", rounds("handshakes", "ours-tls", "bare-tls"), AtMost(1.05)),
             check("mTLS", rounds("handshakes", "ours-gate-mtls", "bare-tls mtls"), AtMost(1.05)),
+            // The floors cannot take a call; tonic can.
+            check(
+                "TLS over stock tonic",
+                rounds("handshakes", "ours-tls", "tonic-tls"),
+                AtMost(1.05),
+            ),
+            check(
+                "mTLS over stock tonic",
+                rounds("handshakes", "ours-gate-mtls", "tonic-tls mtls"),
+                AtMost(1.05),
+            ),
             check(
                 "mTLS over grpc-go",
                 rounds("handshakes", "ours-gate-mtls", "go mtls"),
