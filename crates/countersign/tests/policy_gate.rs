@@ -640,7 +640,13 @@ async fn a_new_policy_ends_the_streams_that_it_denies_and_no_others() {
             }}}}]}}"#
         )
     };
-    let (_folder, path) = in_file(BOTH);
+    let before = BOTH.replace(
+        r#""allow_rules": ["#,
+        r#""deny_rules": [{"name": "d", "request": {
+            "headers": [{"key": "x-probation", "values": ["*"]}]
+        }}], "allow_rules": ["#,
+    );
+    let (_folder, path) = in_file(&before);
     let file = PolicyFile::open(&path).expect("a policy");
     let gate = builder().authorize(&file).recheck_streams_every(Duration::from_millis(100));
     let incoming = ServerCredentials::insecure().bind("127.0.0.1:0").await.expect("bound");
@@ -671,6 +677,40 @@ async fn a_new_policy_ends_the_streams_that_it_denies_and_no_others() {
     std::fs::write(&path, allowing("x-other")).expect("written");
     assert!(file.reload().expect("a policy"));
     assert_eq!(ended(&mut stays).await.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_stream_whose_metadata_was_not_kept_ends_when_a_new_policy_would_look_at_it() {
+    let denying = |header: &str, methods: &str| {
+        BOTH.replace(
+            r#""allow_rules": ["#,
+            &format!(
+                r#""deny_rules": [{{"name": "d", "request": {{
+                    "paths": ["{methods}"], "headers": [{{"key": "{header}", "values": ["*"]}}]
+                }}}}], "allow_rules": ["#
+            ),
+        )
+    };
+    let (_folder, path) = in_file(BOTH);
+    let file = PolicyFile::open(&path).expect("a policy");
+    let gate = builder().authorize(&file).recheck_streams_every(Duration::from_millis(100));
+    let incoming = ServerCredentials::insecure().bind("127.0.0.1:0").await.expect("bound");
+    let server = serve(incoming, gate.build().expect("a gate").layer(Endless));
+    let mut client = RawClient::connect(&server).await;
+    let request = grpc_request(SAY_HELLO).header(ALICE.0, ALICE.1);
+    let request = request.body(empty_message()).expect("a request");
+    let mut stream = client.begin(request).await.into_body();
+
+    // The twin: it looks at another method's metadata.
+    std::fs::write(&path, denying("x-probation", "*/Reset")).expect("written");
+    assert!(file.reload().expect("a policy"));
+    tokio::time::timeout(Duration::from_millis(300), stream.frame()).await.expect_err("goes on");
+
+    std::fs::write(&path, denying("x-probation", "*/SayHello")).expect("written");
+    assert!(file.reload().expect("a policy"));
+    let trailers = stream.frame().await.expect("a frame").expect("no error").into_trailers();
+    let status = tonic::Status::from_header_map(&trailers.expect("trailers")).expect("a status");
+    assert_eq!((status.code(), &*reason_of(&status)), (Code::PermissionDenied, "POLICY_DENIED"));
 }
 
 // --- rules ---------------------------------------------------------------------------------------

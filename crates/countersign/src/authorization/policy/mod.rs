@@ -112,6 +112,7 @@ struct Inner {
     allow: RuleIndex,
     audit: AuditOptions,
     options: PolicyOptions,
+    reads_headers: bool,
 }
 
 impl Policy {
@@ -189,6 +190,9 @@ impl Policy {
     }
 
     fn compile(written: parse::Written) -> Self {
+        let mut rules = written.deny.iter().chain(&written.allow);
+        let reads_headers =
+            rules.any(|rule| rule.conditions.iter().any(condition::Condition::reads_headers));
         Self {
             inner: Arc::new(Inner {
                 name: written.name.into(),
@@ -196,6 +200,7 @@ impl Policy {
                 allow: RuleIndex::new(written.allow),
                 audit: written.audit,
                 options: written.options,
+                reads_headers,
             }),
         }
     }
@@ -319,9 +324,7 @@ impl Policy {
 
     /// Whether its rules look at headers.
     pub(crate) fn reads_headers(&self) -> bool {
-        let lists = [&self.inner.deny, &self.inner.allow];
-        let mut rules = lists.into_iter().flat_map(|list| list.rules());
-        rules.any(|rule| rule.conditions.iter().any(condition::Condition::reads_headers))
+        self.inner.reads_headers
     }
 
     /// Decides one call, and says what decided or what was missing.

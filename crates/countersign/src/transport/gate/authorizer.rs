@@ -31,8 +31,6 @@ pub(super) struct PolicyAuthorizer {
     live: Arc<LivePolicy>,
     /// Whether another policy may take its place.
     may_change: bool,
-    /// Whether the call's headers are needed when it is asked about again.
-    reads_headers: bool,
     /// Kept for as long as policies have to meet them.
     _needs: Arc<GateNeeds>,
 }
@@ -70,7 +68,6 @@ impl Authorizer {
                 let needs = Arc::new(needs());
                 Self::Policy(PolicyAuthorizer {
                     may_change: false,
-                    reads_headers: policy.reads_headers(),
                     live: Arc::new(LivePolicy::new(meeting(&needs, policy)?)),
                     _needs: needs,
                 })
@@ -81,8 +78,6 @@ impl Authorizer {
                 meeting(&needs, file.current())?;
                 Self::Policy(PolicyAuthorizer {
                     may_change: true,
-                    // The next policy may, if this one does not.
-                    reads_headers: true,
                     live: Arc::clone(file.live()),
                     _needs: needs,
                 })
@@ -131,9 +126,10 @@ impl Authorizer {
         self.policy().filter(|policy| policy.may_change).map(|policy| policy.live.generation())
     }
 
-    /// The headers of a call, where they are needed when it is asked about again.
+    /// The headers of a call, where they are needed when it is asked about again. A copy of them
+    /// costs as much as the decision, so they are not kept for a policy that might come.
     pub(super) fn keep(&self, headers: &HeaderMap) -> Option<Box<HeaderMap>> {
-        self.policy().filter(|policy| policy.reads_headers)?;
+        self.policy().filter(|policy| policy.live.load().reads_headers())?;
         Some(Box::new(headers.clone()))
     }
 }
@@ -159,12 +155,33 @@ struct Granted {
     policy: Option<Policy>,
     /// Whether it would say so again.
     steady: bool,
+    /// Whether any of its rules looks at headers.
+    reads_headers: bool,
 }
 
 impl PolicyAuthorizer {
     fn request<'a>(&self, gate: &Inner, question: Question<'a>) -> PolicyRequest<'a> {
         let Question { path, headers, peer } = question;
         PolicyRequest::new(path, headers, PeerFacts::from(peer), gate.clock.now())
+    }
+
+    /// Asks about a call that goes on. Where its headers were not kept, nobody knows what a policy
+    /// would say that looks at them, so it says no.
+    fn permit_again(
+        &self,
+        gate: &Inner,
+        question: Question<'_>,
+        headers_kept: bool,
+        callers: &[Authenticated],
+    ) -> Result<Permit, Box<Refusal>> {
+        let granted = self.permit(gate, question, callers)?;
+        match headers_kept || granted.steady || !granted.reads_headers {
+            true => Ok(granted.permit),
+            false => Err(Box::new(Refusal::new(
+                Reason::PolicyDenied,
+                "a new policy reads metadata, and the call's own was not kept",
+            ))),
+        }
     }
 
     /// Asks for those who were proven.
@@ -182,7 +199,8 @@ impl PolicyAuthorizer {
         let (reason, detail) = match (decision.rule(), decision.is_allowed()) {
             (Some(rule), true) => {
                 let permit = Permit::new(Arc::clone(rule), known.or(callers.first()).cloned());
-                return Ok(Granted { permit, policy: asked, steady: decision.is_steady() });
+                let (steady, reads_headers) = (decision.is_steady(), policy.reads_headers());
+                return Ok(Granted { permit, policy: asked, steady, reads_headers });
             }
             // A verified certificate is a name, whether or not an authenticator vouches for it.
             _ if known.is_none() && question.peer.certificate().is_none() => {
@@ -201,16 +219,17 @@ impl PolicyAuthorizer {
 }
 
 impl Inner {
-    /// Asks what there is for those who were proven, as for a call that comes now.
-    pub(super) fn permit(
+    /// Asks what there is for those who were proven, of a call that goes on.
+    pub(super) fn permit_again(
         &self,
         question: Question<'_>,
+        headers_kept: bool,
         callers: &[Authenticated],
     ) -> Option<Result<Permit, Box<Refusal>>> {
         match &self.authorizer {
             Authorizer::Rules(rules) => rules.find(&question.path)?.authorize(callers).ok().map(Ok),
             Authorizer::Policy(policy) => {
-                Some(policy.permit(self, question, callers).map(|granted| granted.permit))
+                Some(policy.permit_again(self, question, headers_kept, callers))
             }
         }
     }
@@ -226,7 +245,7 @@ impl Inner {
         let generation = policy.live.generation();
         let question = Question { path, headers: call.headers, peer: call.peer };
         match policy.permit(self, question, &callers) {
-            Ok(Granted { permit, policy, steady }) => {
+            Ok(Granted { permit, policy, steady, .. }) => {
                 let context = AuthContext::decided_by(generation, policy, permit, callers);
                 if steady {
                     self.remember_pass(call, false, &context);

@@ -318,7 +318,8 @@ impl Watched {
         let none = HeaderMap::new();
         let path = MethodPath::parse(self.uri.path()).ok()?;
         let headers = self.headers.as_deref().unwrap_or(&none);
-        self.gate.permit(Question { path, headers, peer: &self.peer }, callers)
+        let question = Question { path, headers, peer: &self.peer };
+        self.gate.permit_again(question, self.headers.is_some(), callers)
     }
 
     /// Whether it is the caller's turn to look at the credential again.
