@@ -34,7 +34,17 @@ use crate::jose::json;
 /// What the strict reader takes, the usual one takes for the same, and it can be written and
 /// read again.
 pub fn strict_json(data: &[u8]) {
-    let Ok(object) = json::object(data) else { return };
+    let members = std::str::from_utf8(data).ok().map(json::members);
+    let Ok(object) = json::object(data) else {
+        assert!(members.is_none_or(|members| members.is_err()), "both of ours refuse it");
+        return;
+    };
+    let members = members.and_then(Result::ok).expect("both of ours take it");
+    for (name, value) in &object {
+        let seen = members.get(name).expect("both have the same members");
+        assert_eq!(seen.as_str(), value.as_str(), "and see the same texts: {name}");
+        assert_eq!(seen.as_object(), value.as_object(), "and objects: {name}");
+    }
     let read = Value::Object(object);
     let usual: Value = serde_json::from_slice(data).expect("the usual reader is not stricter");
     assert_eq!(read, usual, "both readers see the same");

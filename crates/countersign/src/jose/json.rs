@@ -18,8 +18,7 @@ pub(crate) use members::{Member, Members, Seen};
 /// number depends on features that any crate in a build can switch on, and only its own reader
 /// follows. Most objects have none inside, and are read once.
 pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
-    // More than one brace, be it in a text, is looked at more closely.
-    if bytes.iter().filter(|byte| **byte == b'{').nth(1).is_some() {
+    if has_objects_inside(bytes) {
         serde_json::from_slice::<NothingTwice>(bytes)?;
     }
     Ok(serde_json::from_slice::<Outermost>(bytes)?.0)
@@ -27,21 +26,15 @@ pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Err
 
 /// Reads one JSON object as [`object`] does, and copies of it only what has to be.
 pub(crate) fn members(json: &str) -> Result<Members<'_>, serde_json::Error> {
-    let members: Members<'_> = serde_json::from_str(json)?;
-    if members.all.iter().any(|(_, value)| matches!(value, Member::Other(value) if is_deep(value)))
-    {
+    if has_objects_inside(json.as_bytes()) {
         serde_json::from_str::<NothingTwice>(json)?;
     }
-    Ok(members)
+    serde_json::from_str(json)
 }
 
-/// Whether there may be an object inside.
-fn is_deep(value: &Value) -> bool {
-    match value {
-        Value::Object(_) => true,
-        Value::Array(all) => all.iter().any(|one| one.is_object() || one.is_array()),
-        _ => false,
-    }
+/// Whether there may be an object within the object: a second brace, be it in a text.
+fn has_objects_inside(json: &[u8]) -> bool {
+    json.iter().filter(|byte| **byte == b'{').nth(1).is_some()
 }
 
 /// An object without a member twice; what is inside its members may be anything.
@@ -72,6 +65,10 @@ impl<'de> Visitor<'de> for OutermostVisitor {
         Ok(Outermost(object))
     }
 }
+
+/// serde_json's own mark, where any crate in a build switches its feature `raw_value` on: the
+/// member's text would be read as JSON, which nobody looked through.
+const RAW: &str = "$serde_json::private::RawValue";
 
 const TWICE: &str = "a member is there twice";
 
@@ -123,6 +120,9 @@ impl<'de> Visitor<'de> for NothingTwice {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
         let mut names = Names::default();
         while let Some(Name(name)) = members.next_key()? {
+            if name == RAW {
+                return Err(A::Error::custom("a member has a name that no member may have"));
+            }
             if !names.is_new(name) {
                 return Err(A::Error::custom(TWICE));
             }
@@ -239,6 +239,12 @@ mod tests {
             ("the first of many twice", many("0").as_bytes()),
             ("the last of many twice inside", format!("{{\"x\":{}}}", many("16")).as_bytes()),
             ("the first of many twice inside", format!("{{\"x\":{}}}", many("0")).as_bytes()),
+            ("what serde_json marks", br#"{"b":{"$serde_json::private::RawValue":"1"}}"#),
+            ("its mark by escape", br#"{"b":{"\u0024serde_json::private::RawValue":"1"}}"#),
+            (
+                "twice in what it marks",
+                br#"{"b":[{"$serde_json::private::RawValue":"{\"a\":1,\"a\":2}"}]}"#,
+            ),
             ("text", br#""a""#),
             ("number", b"1"),
             ("array", b"[]"),
