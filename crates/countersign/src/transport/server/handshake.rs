@@ -76,9 +76,11 @@ impl Time<'_> {
     /// What a step comes to; `None` if the time is over before.
     async fn within<T>(&mut self, mut step: impl Future<Output = T> + Unpin) -> Option<T> {
         tokio::select! {
+            // The timer first: a step that uses up the task's turn, since its peer sends without
+            // end, would leave it none to be looked at.
             biased;
-            outcome = &mut step => Some(outcome),
             () = self.over.as_mut() => None,
+            outcome = &mut step => Some(outcome),
         }
     }
 
@@ -387,6 +389,11 @@ fn local_level(address: &PeerAddress) -> Option<SecurityLevel> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use tokio::task::coop;
+
     use super::*;
     use crate::ServerCredentials;
     use crate::credentials::ServerLimits;
@@ -404,6 +411,24 @@ mod tests {
         let door = Shared::new(&ServerCredentials::insecure()).door();
         let opening = door.open(socket, PeerAddress::Tcp(address), place, turn);
         assert!(size_of_val(&opening) < 2048, "{} bytes", size_of_val(&opening));
+    }
+
+    #[tokio::test]
+    async fn a_step_that_uses_up_the_tasks_turn_each_time_ends_with_its_time() {
+        let mut over = pin!(sleep_until(Instant::now()));
+        over.as_mut().await;
+        let mut time = Time { over, last_words: Instant::now() };
+        let greedy = poll_fn(|cx| -> Poll<()> {
+            loop {
+                match coop::poll_proceed(cx) {
+                    Poll::Ready(turn) => turn.made_progress(),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
+        let mut step = pin!(time.within(greedy));
+        let outcome = poll_fn(|cx| Poll::Ready(step.as_mut().poll(cx))).await;
+        assert!(matches!(outcome, Poll::Ready(None)), "at the first look");
     }
 
     #[test]
