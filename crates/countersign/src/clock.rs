@@ -16,8 +16,9 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
 /// The operating system's clock.
 ///
-/// On Linux the coarse one, at a fifth of the price: it is late by a tick at most, 1 to 10 ms,
-/// which is less than two machines' clocks differ by, and never early.
+/// On Linux the coarse one, at a fifth of the price: it is late by a tick, 1 to 10 ms, on a machine
+/// that was paused by more until its next tick, and never early. What was made on the same machine
+/// and is valid from this moment on may so be early for as long, where no leeway is given.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

@@ -681,13 +681,16 @@ async fn a_new_policy_ends_the_streams_that_it_denies_and_no_others() {
 
 #[tokio::test]
 async fn a_stream_whose_metadata_was_not_kept_ends_when_a_new_policy_would_look_at_it() {
+    let logs = collect_logs();
     let denying = |header: &str, methods: &str| {
         BOTH.replace(
             r#""allow_rules": ["#,
             &format!(
                 r#""deny_rules": [{{"name": "d", "request": {{
                     "paths": ["{methods}"], "headers": [{{"key": "{header}", "values": ["*"]}}]
-                }}}}], "allow_rules": ["#
+                }}}}], "allow_rules": [{{"name": "in-the-office", "request": {{
+                    "countersign": {{"times": [{{"from": "08:00", "to": "18:00"}}]}}
+                }}}}, "#
             ),
         )
     };
@@ -701,7 +704,7 @@ async fn a_stream_whose_metadata_was_not_kept_ends_when_a_new_policy_would_look_
     let request = request.body(empty_message()).expect("a request");
     let mut stream = client.begin(request).await.into_body();
 
-    // The twin: it looks at another method's metadata.
+    // The twin: it looks at another method's metadata, and at the time.
     std::fs::write(&path, denying("x-probation", "*/Reset")).expect("written");
     assert!(file.reload().expect("a policy"));
     tokio::time::timeout(Duration::from_millis(300), stream.frame()).await.expect_err("goes on");
@@ -711,6 +714,9 @@ async fn a_stream_whose_metadata_was_not_kept_ends_when_a_new_policy_would_look_
     let trailers = stream.frame().await.expect("a frame").expect("no error").into_trailers();
     let status = tonic::Status::from_header_map(&trailers.expect("trailers")).expect("a status");
     assert_eq!((status.code(), &*reason_of(&status)), (Code::PermissionDenied, "POLICY_DENIED"));
+    let decision = decision_of(&status).expect("an ID");
+    let [line] = &logs.lines_with(&decision)[..] else { panic!("{}", logs.text()) };
+    assert!(line.contains("was not kept") && !line.contains("anybody-known"), "{line}");
 }
 
 // --- rules ---------------------------------------------------------------------------------------

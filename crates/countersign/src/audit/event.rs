@@ -9,7 +9,7 @@ use super::call_ids::{CallIds, TraceParent};
 use super::text::{NAMES, STRANGERS, Text, clean};
 use super::time::rfc3339;
 use crate::authentication::Reason;
-use crate::authorization::Policy;
+use crate::authorization::{Policy, PolicyHead};
 use crate::identity::{PeerAddress, PeerIdentity, Principal};
 
 /// What was decided of one call, and for whom.
@@ -59,7 +59,7 @@ pub struct AuditEvent {
     /// before others.
     pub(crate) is_known: bool,
     pub(crate) rule: Option<Arc<str>>,
-    pub(crate) policy: Option<Policy>,
+    pub(crate) policy: Option<Arc<PolicyHead>>,
     pub(crate) refusal: Option<RefusalFacts>,
     pub(crate) call_ids: CallIds,
     pub(crate) passed_as: Option<[u8; 16]>,
@@ -142,12 +142,7 @@ impl AuditEvent {
 
     /// The policy's name.
     pub fn policy(&self) -> Option<&str> {
-        self.policy.as_ref().map(Policy::name)
-    }
-
-    /// The policy.
-    pub(crate) fn policy_itself(&self) -> Option<&Policy> {
-        self.policy.as_ref()
+        self.policy.as_ref().map(|policy| &*policy.name)
     }
 
     /// Why not.
@@ -168,7 +163,7 @@ impl AuditEvent {
             principal: Some(Principal::new("spiffe://prod.example/web", "mutual-tls")),
             is_known: true,
             rule: Some("no-purge".into()),
-            policy: Policy::from_json(policy).ok(),
+            policy: Policy::from_json(policy).ok().map(|policy| Arc::clone(policy.head())),
             refusal: Some(RefusalFacts {
                 reason: Some(Reason::PolicyDenied),
                 detail: Cow::Borrowed("a rule of the policy denies the call"),

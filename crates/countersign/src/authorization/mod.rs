@@ -22,6 +22,6 @@ pub use source::Authorization;
 
 pub(crate) use coverage::shortened;
 pub(crate) use pattern::Pattern;
-pub(crate) use policy::{GateNeeds, LivePolicy, Unmet};
+pub(crate) use policy::{GateNeeds, LivePolicy, PolicyHead, Unmet};
 pub(crate) use rules::{Access, Rule, RuleSet};
 pub(crate) use source::AuthorizationKind;

@@ -153,14 +153,25 @@ async fn a_stream_that_always_has_something_to_say_ends_too() {
         Scripted::new(Script { expires: Some(after(90)), ..leased(false) }).shared();
     let gate = builder(&authenticator).clock(clock.clone()).build().expect("a gate");
     let (mut response, _request, frames) = open(&gate, &Handler::default()).await;
-    for _ in 0..4 {
+    for _ in 0..3 {
         say(&frames);
     }
-    // A message and an end are what a unary call has, and are not looked at.
-    for _ in 0..2 {
-        assert!(response.frame().await.expect("a frame").expect("no error").is_data());
-    }
+    assert!(response.frame().await.expect("a frame").expect("no error").is_data());
     clock.set(after(90));
+    assert_eq!(reason_of(&status_of(&mut response).await), "TOKEN_EXPIRED");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_half_found_over_is_over_for_the_other_whatever_the_clock_says_then() {
+    let clock = ManualClock::new(START);
+    let authenticator =
+        Scripted::new(Script { expires: Some(after(90)), ..leased(false) }).shared();
+    let gate = builder(&authenticator).clock(clock.clone()).build().expect("a gate");
+    let (mut response, mut request, frames) = open(&gate, &Handler::default()).await;
+    say(&frames);
+    clock.set(after(90));
+    request.frame().await.expect("an error").expect_err("and no message");
+    clock.set(START);
     assert_eq!(reason_of(&status_of(&mut response).await), "TOKEN_EXPIRED");
 }
 

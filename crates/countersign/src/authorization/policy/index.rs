@@ -15,9 +15,8 @@ use crate::identity::MethodPath;
 #[derive(Debug)]
 pub(super) struct RuleIndex {
     rules: Vec<Rule>,
-    /// Which of them may say another thing of the next call of the same caller to the same
-    /// method over the same connection.
-    volatile: Vec<bool>,
+    /// What each of them depends on beside them.
+    reads: Vec<Reads>,
     paths: PathIndex,
     callers: CallerIndex,
     others: Vec<u32>,
@@ -28,8 +27,30 @@ pub(super) struct RuleIndex {
 pub(super) struct Found {
     /// The first rule in the file's order that matches.
     pub(super) rule: Option<usize>,
-    /// No rule was looked at that is volatile.
-    pub(super) steady: bool,
+    /// What the rules depend on that were looked at.
+    pub(super) reads: Reads,
+}
+
+/// What a rule depends on beside method, callers and connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reads {
+    /// It may say another thing of the next call.
+    pub(super) volatile: bool,
+    /// And so for its headers.
+    pub(super) headers: bool,
+}
+
+impl Reads {
+    fn of(rule: &Rule) -> Self {
+        Self {
+            volatile: rule.conditions.iter().any(Condition::is_volatile),
+            headers: rule.conditions.iter().any(Condition::reads_headers),
+        }
+    }
+
+    pub(super) fn or(self, other: Self) -> Self {
+        Self { volatile: self.volatile || other.volatile, headers: self.headers || other.headers }
+    }
 }
 
 impl RuleIndex {
@@ -49,9 +70,8 @@ impl RuleIndex {
             }
         }
         let (paths, callers) = (PathIndex::new(&paths), callers.index());
-        let volatile = |rule: &Rule| rule.conditions.iter().any(Condition::is_volatile);
-        let volatile = rules.iter().map(volatile).collect();
-        Self { rules, volatile, paths, callers, others }
+        let reads = rules.iter().map(Reads::of).collect();
+        Self { rules, reads, paths, callers, others }
     }
 
     pub(super) fn rules(&self) -> &[Rule] {
@@ -65,13 +85,13 @@ impl RuleIndex {
     /// The first that matches among those that are wanted.
     pub(super) fn first_among(&self, seen: &Seen<'_>, wanted: impl Fn(&Rule) -> bool) -> Found {
         let mut best = None;
-        let mut steady = true;
+        let mut reads = Reads::default();
         let mut look = |ids: &[u32]| {
             // Ids ascend, so what follows the first match, or the best so far, is not better.
             let before = |id: &&u32| best.is_none_or(|best| **id < best);
             let holds = |id: &&u32| {
                 let rule = &self.rules[**id as usize];
-                steady &= !self.volatile[**id as usize];
+                reads = reads.or(self.reads[**id as usize]);
                 wanted(rule) && rule.conditions.iter().all(|condition| condition.holds(seen))
             };
             if let Some(id) = ids.iter().take_while(before).find(holds) {
@@ -81,7 +101,7 @@ impl RuleIndex {
         self.paths.each(&seen.request.path(), &mut look);
         self.callers.each(seen, &mut look);
         look(&self.others);
-        Found { rule: best.map(|id| id as usize), steady }
+        Found { rule: best.map(|id| id as usize), reads }
     }
 }
 

@@ -105,12 +105,19 @@ pub struct Policy {
     inner: Arc<Inner>,
 }
 
+/// What a record says of a policy, and whether there is to be one. Kept where the policy itself
+/// would be too large: connections and calls may outlast it by far.
+#[derive(Debug)]
+pub(crate) struct PolicyHead {
+    pub(crate) name: Arc<str>,
+    pub(crate) audit: AuditOptions,
+}
+
 #[derive(Debug)]
 struct Inner {
-    name: Arc<str>,
+    head: Arc<PolicyHead>,
     deny: RuleIndex,
     allow: RuleIndex,
-    audit: AuditOptions,
     options: PolicyOptions,
     reads_headers: bool,
 }
@@ -195,10 +202,9 @@ impl Policy {
             rules.any(|rule| rule.conditions.iter().any(condition::Condition::reads_headers));
         Self {
             inner: Arc::new(Inner {
-                name: written.name.into(),
+                head: Arc::new(PolicyHead { name: written.name.into(), audit: written.audit }),
                 deny: RuleIndex::new(written.deny),
                 allow: RuleIndex::new(written.allow),
-                audit: written.audit,
                 options: written.options,
                 reads_headers,
             }),
@@ -260,12 +266,17 @@ impl Policy {
 
     /// The policy's name.
     pub fn name(&self) -> &str {
-        &self.inner.name
+        &self.inner.head.name
+    }
+
+    /// What is kept of it, shared.
+    pub(crate) fn head(&self) -> &Arc<PolicyHead> {
+        &self.inner.head
     }
 
     /// Which decisions it wants to have written down.
     pub fn audit(&self) -> &AuditOptions {
-        &self.inner.audit
+        &self.inner.head.audit
     }
 
     /// Its rules, those that deny first, in the file's order.
@@ -286,13 +297,13 @@ impl Policy {
         let denying = inner.deny.first(&self.seen(Effect::Deny, request));
         if let Some(id) = denying.rule {
             let rule = Some(&inner.deny.rules()[id]);
-            return Decision { effect: Effect::Deny, rule, steady: denying.steady };
+            return Decision { effect: Effect::Deny, rule, reads: denying.reads };
         }
         let allowing = inner.allow.first(&self.seen(Effect::Allow, request));
-        let steady = denying.steady && allowing.steady;
+        let reads = denying.reads.or(allowing.reads);
         let rule = allowing.rule.map(|id| &inner.allow.rules()[id]);
         let effect = if rule.is_some() { Effect::Allow } else { Effect::Deny };
-        Decision { effect, rule, steady }
+        Decision { effect, rule, reads }
     }
 
     /// The rule by which a call may pass whose caller could prove nothing, and nobody denies.
@@ -402,7 +413,7 @@ pub enum Effect {
 pub struct Decision<'p> {
     effect: Effect,
     rule: Option<&'p parse::Rule>,
-    steady: bool,
+    reads: index::Reads,
 }
 
 impl<'p> Decision<'p> {
@@ -415,7 +426,12 @@ impl<'p> Decision<'p> {
     /// over the same connection: no rule was looked at that reads metadata or the time of day, or
     /// has an expression.
     pub(crate) fn is_steady(&self) -> bool {
-        self.steady
+        !self.reads.volatile
+    }
+
+    /// Whether a rule was looked at that reads metadata.
+    pub(crate) fn read_headers(&self) -> bool {
+        self.reads.headers
     }
 
     /// The name of the rule that decided; `None` when no rule matched, and so nobody may pass.

@@ -1,5 +1,6 @@
 //! What a gate puts on record: each decision once, under the ID that its caller gets.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::uri::Uri;
@@ -10,7 +11,7 @@ use super::denial::{DecisionId, face};
 use super::layer::Inner;
 use crate::audit::{Audit, AuditEvent, AuditOutcome, CallIds, RefusalFacts, Text, Wanted};
 use crate::authentication::{Authenticated, Reason};
-use crate::authorization::Policy;
+use crate::authorization::PolicyHead;
 use crate::identity::PeerIdentity;
 
 /// A call that goes on, as far as the record of its end needs it.
@@ -68,7 +69,7 @@ impl Inner {
         }
         let refused = Decision::Refused(Box::new(unrecorded(decision, id)));
         let event = AuditEvent { is_known, ..self.event(call, &refused, id, policy) };
-        let wanted = self::wanted(audit, false, event.policy_itself());
+        let wanted = self::wanted(audit, false, event.policy.as_ref());
         audit.note(wanted, event);
         (refused, None)
     }
@@ -78,7 +79,7 @@ impl Inner {
         call: Call<'_>,
         decision: &Decision,
         id: DecisionId,
-        policy: Option<Policy>,
+        policy: Option<Arc<PolicyHead>>,
     ) -> AuditEvent {
         let (principal, rule, refusal) = match decision {
             Decision::Pass(context, _) => {
@@ -144,8 +145,8 @@ impl Inner {
     }
 }
 
-fn wanted(audit: &Audit, allowed: bool, policy: Option<&Policy>) -> Wanted {
-    audit.wanted(allowed, policy.map(Policy::audit))
+fn wanted(audit: &Audit, allowed: bool, policy: Option<&Arc<PolicyHead>>) -> Wanted {
+    audit.wanted(allowed, policy.map(|policy| &policy.audit))
 }
 
 fn facts(refusal: &Refusal) -> RefusalFacts {

@@ -13,7 +13,7 @@ use crate::audit::Audit;
 use crate::authentication::{Authenticated, Carried, Reason};
 use crate::authorization::{
     AuthorizationKind, Coverage, GateNeeds, LivePolicy, Methods, PeerFacts, Permit, Policy,
-    PolicyRequest, Rule, RuleSet, Unmet,
+    PolicyHead, PolicyRequest, Rule, RuleSet, Unmet,
 };
 use crate::identity::{MethodPath, PeerIdentity};
 
@@ -110,8 +110,8 @@ impl Authorizer {
     }
 
     /// The policy that holds now.
-    pub(super) fn current(&self) -> Option<Policy> {
-        self.policy().map(|policy| Policy::clone(&policy.live.load()))
+    pub(super) fn current(&self) -> Option<Arc<PolicyHead>> {
+        self.policy().map(|policy| Arc::clone(policy.live.load().head()))
     }
 
     /// Counts the policies that there were. What was decided by one is remembered until there is
@@ -152,11 +152,11 @@ fn meeting(needs: &GateNeeds, policy: Policy) -> Result<Policy, GateError> {
 struct Granted {
     permit: Permit,
     /// The policy, where there is an audit.
-    policy: Option<Policy>,
+    policy: Option<Arc<PolicyHead>>,
     /// Whether it would say so again.
     steady: bool,
-    /// Whether any of its rules looks at headers.
-    reads_headers: bool,
+    /// Whether a rule was asked that looks at headers.
+    read_headers: bool,
 }
 
 impl PolicyAuthorizer {
@@ -175,12 +175,15 @@ impl PolicyAuthorizer {
         callers: &[Authenticated],
     ) -> Result<Permit, Box<Refusal>> {
         let granted = self.permit(gate, question, callers)?;
-        match headers_kept || granted.steady || !granted.reads_headers {
+        match headers_kept || !granted.read_headers {
             true => Ok(granted.permit),
-            false => Err(Box::new(Refusal::new(
-                Reason::PolicyDenied,
-                "a new policy reads metadata, and the call's own was not kept",
-            ))),
+            false => Err(Box::new(Refusal {
+                policy: granted.policy,
+                ..Refusal::new(
+                    Reason::PolicyDenied,
+                    "a new policy reads metadata, and the call's own was not kept",
+                )
+            })),
         }
     }
 
@@ -193,14 +196,14 @@ impl PolicyAuthorizer {
     ) -> Result<Granted, Box<Refusal>> {
         let request = self.request(gate, question).with_callers(callers);
         let policy = self.live.load();
-        let asked = gate.audit.as_ref().map(|_| Policy::clone(&policy));
+        let asked = gate.audit.as_ref().map(|_| Arc::clone(policy.head()));
         let decision = policy.decide(&request);
         let known = callers.iter().find(|caller| !caller.is_anonymous());
         let (reason, detail) = match (decision.rule(), decision.is_allowed()) {
             (Some(rule), true) => {
                 let permit = Permit::new(Arc::clone(rule), known.or(callers.first()).cloned());
-                let (steady, reads_headers) = (decision.is_steady(), policy.reads_headers());
-                return Ok(Granted { permit, policy: asked, steady, reads_headers });
+                let (steady, read_headers) = (decision.is_steady(), decision.read_headers());
+                return Ok(Granted { permit, policy: asked, steady, read_headers });
             }
             // A verified certificate is a name, whether or not an authenticator vouches for it.
             _ if known.is_none() && question.peer.certificate().is_none() => {
@@ -272,7 +275,7 @@ impl Inner {
             Some(rule) => {
                 let permit = Permit::new(Arc::clone(rule), None);
                 let nobody = Arc::clone(&self.nobody);
-                let asked = self.audit.as_ref().map(|_| Policy::clone(&loaded));
+                let asked = self.audit.as_ref().map(|_| Arc::clone(loaded.head()));
                 let context = AuthContext::decided_by(generation, asked, permit, nobody);
                 Decision::Pass(context, Carried::perhaps(self.reads))
             }

@@ -6,7 +6,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::authentication::{Authenticated, Lease};
-use crate::authorization::{Permit, Policy};
+use crate::authorization::{Permit, PolicyHead};
 use crate::identity::{PeerIdentity, Principal};
 use crate::transport::server::{ConnectionInfo, connection_info};
 
@@ -27,7 +27,7 @@ struct Inner {
     /// Which of the policies that followed each other decided.
     generation: u64,
     /// That policy, where it is put on record.
-    policy: Option<Policy>,
+    policy: Option<Arc<PolicyHead>>,
 }
 
 impl AuthContext {
@@ -38,7 +38,7 @@ impl AuthContext {
     /// By one of the policies that followed each other.
     pub(super) fn decided_by(
         generation: u64,
-        policy: Option<Policy>,
+        policy: Option<Arc<PolicyHead>>,
         permit: Permit,
         callers: Arc<[Authenticated]>,
     ) -> Self {
@@ -59,7 +59,7 @@ impl AuthContext {
     }
 
     /// The policy that decided, where there is an audit.
-    pub(super) fn policy(&self) -> Option<&Policy> {
+    pub(super) fn policy(&self) -> Option<&Arc<PolicyHead>> {
         self.inner.policy.as_ref()
     }
 
@@ -71,11 +71,6 @@ impl AuthContext {
     /// Whether the call has to be watched.
     pub(super) fn may_end(&self) -> bool {
         self.inner.may_end
-    }
-
-    /// All callers, shared.
-    pub(super) fn shared_callers(&self) -> &Arc<[Authenticated]> {
-        &self.inner.callers
     }
 
     /// Whether it is about these callers, as they were proven then.

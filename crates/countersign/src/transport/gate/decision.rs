@@ -16,7 +16,7 @@ use crate::authentication::{
     Authenticated, AuthenticationError, CallTarget, Carried, Evidence, Judged, Malformed,
     Presented, Reason,
 };
-use crate::authorization::{Access, Policy, Rule};
+use crate::authorization::{Access, PolicyHead, Rule};
 use crate::causes::chain;
 use crate::identity::{MethodPath, PeerIdentity, Principal};
 use crate::quota::Exceeded;
@@ -45,7 +45,7 @@ pub(super) struct Refusal {
     pub(super) nonce: Option<String>,
     pub(super) retry_after: Option<Duration>,
     /// The policy that was asked, where there is an audit.
-    pub(super) policy: Option<Policy>,
+    pub(super) policy: Option<Arc<PolicyHead>>,
     /// Its name, if it has one already.
     pub(super) decision: Option<DecisionId>,
     /// The limit that refuses it.
@@ -62,7 +62,7 @@ pub(super) enum Decision {
 
 impl Decision {
     /// The policy that was asked, where there is an audit and a rule was looked for.
-    pub(super) fn policy(&self) -> Option<&Policy> {
+    pub(super) fn policy(&self) -> Option<&Arc<PolicyHead>> {
         match self {
             Self::Pass(context, _) => context.policy(),
             Self::Refused(refusal) => refusal.policy.as_ref(),

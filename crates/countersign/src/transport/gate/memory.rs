@@ -13,8 +13,8 @@ use crate::secret::{Secret, constant_time_eq};
 
 /// A credential that was proven over one connection, and the methods that it was let call.
 ///
-/// It is the only one that comes, or one of those that come most. It is kept as it was sent, for
-/// as long as the connection lives or until another one takes its place, and wiped then. It is compared with what a call presents, all bytes, in
+/// It is the only one that comes, or one of several that come. It is kept as it was sent, for as
+/// long as the connection lives or until another one takes its place, and wiped then. It is compared with what a call presents, all bytes, in
 /// constant time. Nobody but the connection's own peer can profit: there is no way from one
 /// connection's memory to another's.
 ///
@@ -172,6 +172,9 @@ impl Memory {
             pass.context = context.clone();
             return;
         }
+        // Nobody will ask for what an earlier policy let pass.
+        let generation = context.generation();
+        known.passes.retain(|pass| pass.public || pass.context.generation() == generation);
         if known.passes.len() == Self::MAX_PASSES {
             known.missed = known.missed.wrapping_add(1);
             if !known.missed.is_multiple_of(Self::ONE_IN) {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
@@ -89,11 +90,15 @@ struct Watched {
     /// For the record of its end.
     call_ids: CallIds,
     passed_as: Option<DecisionId>,
+    /// When the first of those ends whom it began with.
+    ends: Option<SystemTime>,
+    is_over: AtomicBool,
     state: Mutex<State>,
 }
 
 struct State {
-    callers: Arc<[Authenticated]>,
+    /// Those of the last look at the credential; before it, those whom the call began with.
+    callers: Option<Arc<[Authenticated]>>,
     /// Which of the policies that followed each other let it pass.
     generation: u64,
     /// When the first of them ends; `None` also when nothing happens then.
@@ -103,8 +108,8 @@ struct State {
     /// Somebody looks at the credential again.
     checking: bool,
     /// The credential is not looked at again before, whatever an authenticator makes of leases:
-    /// most calls are over by then.
-    not_before: Instant,
+    /// most calls are over by then. Counted from the first time that somebody waits.
+    not_before: Option<Instant>,
     /// How often in a row nobody could tell.
     doubts: u32,
     wakers: [Option<Waker>; 2],
@@ -131,8 +136,6 @@ type Check = Pin<Box<dyn Future<Output = Result<Arc<[Authenticated]>, Box<Refusa
 pub(super) struct Watch {
     watched: Arc<Watched>,
     half: Half,
-    /// How many frames nobody waited for.
-    at_once: u8,
     timer: Option<Pin<Box<Sleep>>>,
     check: Option<Box<Check>>,
 }
@@ -146,10 +149,6 @@ pub(super) struct ToWatch {
 }
 
 impl Watch {
-    /// So many frames that were there when they were asked for are not looked at: a unary call's
-    /// message and end, which cost more to look at than the call was decided for.
-    const AT_ONCE: u8 = 2;
-
     /// How often in a row nobody may be able to tell whether a credential still holds.
     const MAX_DOUBT: u32 = 10;
 
@@ -178,11 +177,9 @@ impl Watch {
 
     /// Looks whether the call is over. Where `idle`, arranges to be woken when it may be.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, idle: bool) -> Poll<Arc<Over>> {
-        if !idle && self.at_once < Self::AT_ONCE {
-            self.at_once += 1;
+        if !idle && self.check.is_none() && self.watched.is_as_it_began() {
             return Poll::Pending;
         }
-        self.at_once = Self::AT_ONCE;
         loop {
             let begin = match self.watched.look() {
                 Look::Over(over) => return Poll::Ready(over),
@@ -237,16 +234,17 @@ impl ToWatch {
         credential: Option<(Carrier, HeaderValue)>,
         passed_as: Option<DecisionId>,
     ) -> (Watch, Watch) {
-        let callers = Arc::clone(context.shared_callers());
-        let credential = credential.filter(|_| may_end(&callers));
+        let callers = context.callers();
+        let credential = credential.filter(|_| may_end(callers));
+        let ends = end_of(callers);
         let state = State {
-            ends: end_of(&callers),
-            callers,
+            ends,
+            callers: None,
             generation: context.generation(),
             warns: self.warns,
             over: None,
             checking: false,
-            not_before: Instant::now() + gate.watching.every,
+            not_before: None,
             doubts: 0,
             wakers: [None, None],
         };
@@ -259,9 +257,11 @@ impl ToWatch {
             headers: self.headers,
             call_ids: self.call_ids,
             passed_as,
+            ends,
+            is_over: AtomicBool::new(false),
             state: Mutex::new(state),
         });
-        let half = |watched, half| Watch { watched, half, at_once: 0, timer: None, check: None };
+        let half = |watched, half| Watch { watched, half, timer: None, check: None };
         let request = half(Arc::clone(&watched), Half::Request);
         (request, half(watched, Half::Response))
     }
@@ -277,6 +277,19 @@ enum Look {
 impl Watched {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing has happened since the call began. Every frame asks, so without the lock.
+    fn is_as_it_began(&self) -> bool {
+        if self.is_over.load(Ordering::Acquire) {
+            return false;
+        }
+        let now = self.gate.clock.now();
+        let generation = self.gate.authorizer.generation();
+        let holds = |one: &Authenticated| one.lease_of_call().is_none_or(|lease| lease.holds(now));
+        self.ends.is_none_or(|end| now < end)
+            && generation.is_none_or(|now| now == self.context.generation())
+            && self.context.callers().iter().all(holds)
     }
 
     fn look(&self) -> Look {
@@ -298,7 +311,9 @@ impl Watched {
             self.warn();
         }
         let holds = |one: &Authenticated| one.lease_of_call().is_none_or(|lease| lease.holds(now));
-        match state.callers.iter().all(holds) || Instant::now() < state.not_before {
+        let every = self.gate.watching.every;
+        let not_before = *state.not_before.get_or_insert_with(|| Instant::now() + every);
+        match self.callers(&state).iter().all(holds) || Instant::now() < not_before {
             true => Look::Holds,
             false => Look::Doubtful,
         }
@@ -310,7 +325,11 @@ impl Watched {
         if std::mem::replace(&mut state.generation, generation) == generation {
             return None;
         }
-        self.permit(&state.callers)?.err()
+        self.permit(self.callers(state))?.err()
+    }
+
+    fn callers<'a>(&'a self, state: &'a State) -> &'a [Authenticated] {
+        state.callers.as_deref().unwrap_or(self.context.callers())
     }
 
     /// Whether the call might come now, with these callers; `None` without a rule.
@@ -330,13 +349,13 @@ impl Watched {
     fn conclude(&self, verdict: Result<Arc<[Authenticated]>, Box<Refusal>>) {
         let mut state = self.lock();
         state.checking = false;
-        state.not_before = Instant::now() + self.gate.watching.every;
+        state.not_before = Some(Instant::now() + self.gate.watching.every);
         match verdict {
             Ok(callers) => {
                 if state.ends.is_some() || !state.warns {
                     state.ends = end_of(&callers);
                 }
-                state.callers = callers;
+                state.callers = Some(callers);
                 state.doubts = 0;
             }
             Err(refusal) => {
@@ -354,8 +373,8 @@ impl Watched {
     fn end(&self, state: &mut State, mut refusal: Box<Refusal>) -> Arc<Over> {
         // The one that ends it, or else the one that let it pass; and never a rule of the one
         // policy with the name of the other.
-        if refusal.policy.is_none() {
-            refusal.rule.get_or_insert_with(|| self.context.rule().into());
+        if refusal.policy.is_none() && refusal.reason != Reason::PolicyDenied {
+            refusal.rule.get_or_insert_with(|| Arc::clone(self.context.shared_rule()));
             refusal.policy = self.context.policy().cloned();
         }
         refusal.caller = self.context.caller().map(|caller| caller.principal().clone());
@@ -366,6 +385,7 @@ impl Watched {
         self.gate.record_end(&Ongoing { uri, peer, call_ids, passed_as }, &refusal, decision);
         let over = Arc::new(Over { refusal, decision });
         state.over = Some(Arc::clone(&over));
+        self.is_over.store(true, Ordering::Release);
         state.wake();
         over
     }
