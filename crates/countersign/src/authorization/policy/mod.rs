@@ -1,4 +1,4 @@
-//! The policy of gRFC A43: rules as plain data, compiled once, asked for every call.
+//! The policy of gRFC A43: rules as plain data, compiled once.
 //!
 //! The file is the one that grpc-go, Java and C++ read, with what they let pass refused: keys
 //! that are there twice or unknown, two rules of one name, text after the end. What only we

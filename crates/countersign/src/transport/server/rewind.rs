@@ -26,7 +26,7 @@ impl<S: AsyncRead + Unpin> Rewind<S> {
     }
 
     /// Reads ahead until at least `least` bytes are there, or the end. What came with them is
-    /// taken too, up to [`AT_ONCE`]. Cancel-safe: what was read stays.
+    /// taken too, up to [`AT_ONCE`] with each read. Cancel-safe: what was read stays.
     pub(super) fn read_ahead(
         &mut self,
         least: usize,
