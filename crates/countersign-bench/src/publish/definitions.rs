@@ -420,10 +420,25 @@ pub(super) const GOALS: &[Goal] = &[
                get no more than one",
         command: "`micro --only micro-limits`, `memory --only limiter`",
         checks: &[
-            check("1 caller", limit("1 ours by name", "1 governor by name"), AtMost(0.25)),
-            check("10,000", limit("10,000 ours by name", "10,000 governor by name"), AtMost(0.25)),
+            // A gate's callers are remembered; whoever asks a quota by a name pays for its hash.
+            check("1 caller", limit("1 ours, remembered", "1 governor by name"), AtMost(0.25)),
+            check(
+                "10,000",
+                limit("10,000 ours, remembered", "10,000 governor by name"),
+                AtMost(0.25),
+            ),
             check(
                 "1,000,000",
+                limit("1,000,000 ours, remembered", "1,000,000 governor by name"),
+                AtMost(0.25),
+            ),
+            check(
+                "1 caller, by name and a precise clock",
+                limit("1 ours by name", "1 governor by name"),
+                AtMost(0.25),
+            ),
+            check(
+                "1,000,000, by name and a precise clock",
                 limit("1,000,000 ours by name", "1,000,000 governor by name"),
                 AtMost(0.25),
             ),

@@ -38,7 +38,11 @@ impl ServerCredentials {
         self.accept(TcpListener::bind(address).await?)
     }
 
-    /// Accepts on a listener that is there already.
+    /// Accepts on a listener that is there already, for instance one that systemd handed over.
+    ///
+    /// On Linux the options that connections are to have (no delay, keep-alive, user timeout) are
+    /// set on the listener, from which connections take them: whoever else accepts on it gets
+    /// connections with them too.
     ///
     /// # Errors
     ///
@@ -78,7 +82,7 @@ pub struct Incoming {
     door: Arc<Door>,
     budget: Arc<Budget>,
     handshakes: JoinSet<Option<ServerIo>>,
-    /// While handshakes come, a timer that is due before any of theirs. Whoever sets the earliest
+    /// While handshakes come, a timer that is due before most of theirs. Whoever sets the earliest
     /// timer of a runtime has to wake its driver, which costs a system call and a turn of the
     /// event loop; without this one that would be nearly every handshake.
     pace: Option<Pin<Box<Sleep>>>,
