@@ -63,7 +63,7 @@ fn frame(
     root.draw_text(&title, &style(18, &color, HPos::Left), (16, 22))?;
     root.draw_text(&section.unit, &style(13, &FAINT, HPos::Left), (16, 44))?;
     let bottom = i32::try_from(root.dim_in_pixel().1)?;
-    let lines = machine.lines();
+    let lines = facts(machine);
     let mut y = bottom - 14 * i32::try_from(lines.len())?;
     let end = y - 14;
     for line in lines {
@@ -73,12 +73,31 @@ fn frame(
     Ok((64, end))
 }
 
+/// The machine's facts in lines that the picture is wide enough for.
+fn facts(machine: &Machine) -> Vec<String> {
+    /// As many characters as go beside each other, at the size that they have.
+    const WIDE: usize = 160;
+    let mut lines = Vec::new();
+    for line in machine.lines() {
+        let mut rest = String::new();
+        for word in line.split_inclusive(' ') {
+            if !rest.is_empty() && rest.chars().count() + word.trim_end().chars().count() > WIDE {
+                lines.push(std::mem::take(&mut rest));
+            }
+            rest.push_str(word);
+        }
+        lines.push(rest);
+    }
+    lines
+}
+
 /// A bar per row up to its median, a whisker over its middle half, and its ratio.
 fn bars(svg: &mut String, section: &Section, rows: &[&Row], machine: &Machine) -> Drawn {
     const STEP: i32 = 22;
     const LEFT: i32 = 210;
     const RIGHT: i32 = 780;
-    let height = 64 + STEP * i32::try_from(rows.len())? + 60;
+    let foot = 18 + 14 * i32::try_from(facts(machine).len())?;
+    let height = 64 + STEP * i32::try_from(rows.len())? + foot;
     let root = SVGBackend::with_string(svg, (WIDTH, u32::try_from(height)?)).into_drawing_area();
     let (mut y, _) = frame(&root, section, machine)?;
     let longest = longest(rows);

@@ -98,7 +98,9 @@ async fn shape(
         }
         progress.round(round);
     }
-    let title = format!("Calls: {connections} connections × {streams} streams, echo of 100 bytes");
+    let many = |count, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let (connections, streams) = (many(connections, "connection"), many(streams, "stream"));
+    let title = format!("Calls: {connections} × {streams}, echo of 100 bytes");
     let mut section = Section::new(name, &title, "µs of server CPU per call", Chart::Bars);
     collect(started, &mut section).await;
     section.compare("× tonic-tls mt", |_| Some(BASE));
