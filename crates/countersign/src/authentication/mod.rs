@@ -13,6 +13,7 @@ pub mod jwt;
 mod lease;
 mod mutual_tls;
 mod naming;
+mod presented;
 mod static_tokens;
 
 pub use combine::{AllOf, Anonymous, AnyOf, all_of, any_of};
@@ -29,8 +30,8 @@ pub(crate) use judged::Judged;
 pub(crate) use lease::{Grant, Grants, are_current};
 
 #[cfg(feature = "fuzzing")]
-pub(crate) use evidence::DPOP;
-pub(crate) use evidence::{Carried, Carrier, Malformed, Presented};
+pub(crate) use presented::DPOP;
+pub(crate) use presented::{Carried, Carrier, Malformed, Presented};
 
 use std::fmt;
 use std::sync::Arc;

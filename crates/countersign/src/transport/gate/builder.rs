@@ -7,7 +7,7 @@ use super::denial::{DecisionIds, Denials};
 use super::interface::Interface;
 use super::layer::{Gate, Inner};
 use super::memory::GateMark;
-use super::watch::{StreamExpiry, Watching};
+use super::watching::{StreamExpiry, Watching};
 use crate::audit::Audit;
 use crate::authentication::{Authenticator, EvidenceKinds};
 use crate::authorization::{

@@ -12,7 +12,7 @@ use super::decision::{Call, Refusal};
 use super::denial::{DecisionId, DecisionIds, Denials, shortened};
 use super::memory::GateMark;
 use super::service::GateService;
-use super::watch::Watching;
+use super::watching::Watching;
 use crate::audit::Audit;
 use crate::authentication::{Authenticated, Authenticator, EvidenceKinds, Reason};
 use crate::authorization::Methods;

@@ -17,12 +17,13 @@ mod readiness;
 mod service;
 mod shared_quota;
 mod watch;
+mod watching;
 
 pub use body::GateBody;
 pub use builder::{GateBuilder, GateError};
 pub use context::{AuthContext, PeerInfoLayer, PeerInfoService, ServerRequestExt};
 pub use layer::Gate;
 pub use service::{GateFuture, GateService};
-pub use watch::StreamExpiry;
+pub use watching::StreamExpiry;
 
 pub(crate) use memory::Memory;
