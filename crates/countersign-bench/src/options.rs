@@ -86,13 +86,13 @@ impl Suite {
     pub(crate) fn expected(self, options: &Options) -> Duration {
         // For a look; in full, with so many rounds and so many requests.
         let (quick, full, rounds, requests) = match self {
-            Self::Micro => (20, 160, 31, None),
-            Self::Calls => (30, 1_200, 31, Some(8_000)),
-            Self::Client => (10, 190, 31, Some(8_000)),
-            Self::Handshakes => (30, 320, 31, Some(300)),
-            Self::Accept => (20, 150, 1, None),
+            Self::Micro => (20, 50, 31, None),
+            Self::Calls => (30, 660, 31, Some(8_000)),
+            Self::Client => (10, 90, 31, Some(8_000)),
+            Self::Handshakes => (30, 170, 31, Some(300)),
+            Self::Accept => (20, 120, 1, None),
             Self::Memory => (15, 180, 5, Some(2_000)),
-            Self::Curves => (45, 350, 11, Some(8_000)),
+            Self::Curves => (45, 200, 11, Some(8_000)),
         };
         if options.quick {
             return Duration::from_secs(quick);
