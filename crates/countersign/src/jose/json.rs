@@ -58,6 +58,9 @@ impl<'de> Visitor<'de> for OutermostVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Outermost, A::Error> {
         let mut object = Map::new();
         while let Some((name, value)) = members.next_entry::<String, Value>()? {
+            if name == RAW {
+                return Err(A::Error::custom(MARKED));
+            }
             if object.insert(name, value).is_some() {
                 return Err(A::Error::custom(TWICE));
             }
@@ -69,6 +72,8 @@ impl<'de> Visitor<'de> for OutermostVisitor {
 /// serde_json's own mark, where any crate in a build switches its feature `raw_value` on: the
 /// member's text would be read as JSON, which nobody looked through.
 const RAW: &str = "$serde_json::private::RawValue";
+
+const MARKED: &str = "a member has a name that no member may have";
 
 const TWICE: &str = "a member is there twice";
 
@@ -121,7 +126,7 @@ impl<'de> Visitor<'de> for NothingTwice {
         let mut names = Names::default();
         while let Some(Name(name)) = members.next_key()? {
             if name == RAW {
-                return Err(A::Error::custom("a member has a name that no member may have"));
+                return Err(A::Error::custom(MARKED));
             }
             if !names.is_new(name) {
                 return Err(A::Error::custom(TWICE));
@@ -239,6 +244,7 @@ mod tests {
             ("the first of many twice", many("0").as_bytes()),
             ("the last of many twice inside", format!("{{\"x\":{}}}", many("16")).as_bytes()),
             ("the first of many twice inside", format!("{{\"x\":{}}}", many("0")).as_bytes()),
+            ("what serde_json marks, outermost", br#"{"$serde_json::private::RawValue":1}"#),
             ("what serde_json marks", br#"{"b":{"$serde_json::private::RawValue":"1"}}"#),
             ("its mark by escape", br#"{"b":{"\u0024serde_json::private::RawValue":"1"}}"#),
             (

@@ -5,7 +5,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{Name, TWICE};
+use super::{MARKED, Name, RAW, TWICE};
 use crate::identity::ClaimNames;
 
 /// The members of one JSON object, each name once. Texts are those of the JSON itself where they
@@ -127,6 +127,9 @@ impl<'de> Visitor<'de> for MembersVisitor {
         const FEW: usize = Members::FEW;
         let mut all: Vec<(Cow<'de, str>, Member<'de>)> = Vec::with_capacity(FEW / 2);
         while let Some(Name(name)) = members.next_key()? {
+            if name == RAW {
+                return Err(A::Error::custom(MARKED));
+            }
             if all.len() < FEW && all.iter().any(|(known, _)| are_same(known, &name)) {
                 return Err(A::Error::custom(TWICE));
             }
