@@ -34,12 +34,13 @@ use crate::transport::warnings::Warnings;
 /// Over our own listener a connection remembers one credential that was proven over it, and for
 /// whom, while the [leases](crate::authentication::Lease) hold that the authenticators gave.
 /// The same credential then costs a comparison in constant time. It stays in memory as it was
-/// sent, for this connection alone, and is wiped when another one takes its place or the connection
-/// ends. Where it still holds, one in 16 calls with others changes places with it: a proxy's
-/// connection has many callers, and would do nothing but remember and forget. Nothing is remembered where one of the gate's authenticators is not
+/// sent, for this connection alone, and is wiped when another one takes its place or the
+/// connection ends. Where it still holds, one in 16 calls with others changes places with it: a
+/// proxy's connection has many callers, and would do nothing but remember and forget. Nothing is
+/// remembered where one of the gate's authenticators is not
 /// [repeatable](Authenticator::is_repeatable).
 ///
-/// So is what a rule said of the same callers and the same method. A
+/// What a rule said of the same callers and the same method is remembered with it. A
 /// [policy](crate::authorization::Policy) is asked again once another one takes its place, and
 /// for each call where a rule has to be looked at that reads metadata or the time of day, or that
 /// has an expression.
@@ -53,8 +54,9 @@ use crate::transport::warnings::Warnings;
 /// runtime's timer waits, which only an idle stream needs; see
 /// [`GateBuilder::when_credentials_end`]. Where a
 /// [`PolicyFile`](crate::authorization::PolicyFile) is the policy, a call that the next policy
-/// denies ends in the same way, with what the policy would say to a new one. Bodies are
-/// [`GateBody`](super::GateBody)s for this.
+/// denies ends in the same way, with what the policy would say to a new one; so does a call of
+/// which the next policy has to see metadata that no policy before it read, and that was not kept.
+/// Bodies are [`GateBody`](super::GateBody)s for this.
 #[derive(Clone)]
 pub struct Gate {
     pub(super) inner: Arc<Inner>,

@@ -14,9 +14,9 @@ use crate::secret::{Secret, constant_time_eq};
 /// A credential that was proven over one connection, and the methods that it was let call.
 ///
 /// It is the only one that comes, or one of several that come. It is kept as it was sent, for as
-/// long as the connection lives or until another one takes its place, and wiped then. It is compared with what a call presents, all bytes, in
-/// constant time. Nobody but the connection's own peer can profit: there is no way from one
-/// connection's memory to another's.
+/// long as the connection lives or until another one takes its place, and wiped then. It is
+/// compared with what a call presents, all bytes, in constant time. Nobody but the connection's own
+/// peer can profit: there is no way from one connection's memory to another's.
 ///
 /// A refused credential leaves no trace, so it costs its sender the verification and nobody
 /// anything else.
