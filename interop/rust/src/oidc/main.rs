@@ -55,8 +55,11 @@ async fn run(cli: &Cli) -> Result<(usize, usize), Failure> {
         .collect();
     let (mut passed, mut failed) = (0, 0);
     for scenario in all.into_iter().filter(|scenario| scenario.name.contains(&cli.only)) {
-        let world = World::start(&cli.provider, &cli.grpc_go, &cli.certificates).await?;
-        match (scenario.run)(world).await {
+        let outcome = match World::start(&cli.provider, &cli.grpc_go, &cli.certificates).await {
+            Ok(world) => (scenario.run)(world).await,
+            Err(failure) => Err(failure),
+        };
+        match outcome {
             Ok(()) => {
                 passed += 1;
                 println!("ok    {}", scenario.name);
