@@ -1,4 +1,4 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,6 +18,10 @@ struct State {
     /// Counts the changes between well and ill, so that answers to older questions change nothing.
     epoch: u64,
     ill: Option<Ill>,
+    /// Whether somebody stopped waiting since it last said something.
+    given_up: bool,
+    /// Whether a question is asked to its end, whoever stops waiting.
+    carried: bool,
     told: Option<Instant>,
     untold: u64,
 }
@@ -31,12 +35,20 @@ struct Ill {
     probed: bool,
 }
 
-/// The right to ask once. Dropped without a word, it leaves everything as it was.
+/// The right to ask once. Dropped without a word, it leaves the store as ill or well as it was.
 #[derive(Debug)]
-pub(super) struct Ticket<'a> {
-    breaker: &'a Breaker,
+pub(super) struct Ticket {
+    breaker: Arc<Breaker>,
     epoch: u64,
     probe: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Admitted,
+    Asking { carried: bool },
+    Told,
 }
 
 /// What an outcome changed.
@@ -56,18 +68,20 @@ impl Breaker {
     const TOLD_EVERY: Duration = Duration::from_secs(10);
 
     /// `Err` while the store is left alone, with how long still.
-    pub(super) fn admit(&self) -> Result<Ticket<'_>, Duration> {
+    pub(super) fn admit(self: &Arc<Self>) -> Result<Ticket, Duration> {
         let mut state = self.lock();
         let epoch = state.epoch;
+        let ticket =
+            |probe| Ticket { breaker: Arc::clone(self), epoch, probe, stage: Stage::Admitted };
         let Some(ill) = &mut state.ill else {
-            return Ok(Ticket { breaker: self, epoch, probe: false });
+            return Ok(ticket(false));
         };
         let left = ill.rests_until.saturating_duration_since(Instant::now());
         match ill.probed || !left.is_zero() {
             true => Err(left),
             false => {
                 ill.probed = true;
-                Ok(Ticket { breaker: self, epoch, probe: true })
+                Ok(ticket(true))
             }
         }
     }
@@ -90,10 +104,22 @@ impl Breaker {
     }
 }
 
-impl Ticket<'_> {
-    /// The store answered.
-    pub(super) fn well(self) -> Change {
+impl Ticket {
+    /// It is used now. True: nobody knows how the store is since somebody stopped waiting for it,
+    /// so this question is to be asked to its end. One at a time is.
+    pub(super) fn begin(&mut self) -> bool {
         let mut state = self.breaker.lock();
+        let carried = state.given_up && !state.carried;
+        state.carried |= carried;
+        self.stage = Stage::Asking { carried };
+        carried
+    }
+
+    /// The store answered.
+    pub(super) fn well(mut self) -> Change {
+        let breaker = Arc::clone(&self.breaker);
+        let mut state = breaker.lock();
+        self.told(&mut state);
         if state.epoch != self.epoch || state.ill.is_none() {
             return Change::None;
         }
@@ -103,8 +129,10 @@ impl Ticket<'_> {
     }
 
     /// It did not. `luck` is from 0 to 1.
-    pub(super) fn ill(self, luck: f64) -> Change {
-        let mut state = self.breaker.lock();
+    pub(super) fn ill(mut self, luck: f64) -> Change {
+        let breaker = Arc::clone(&self.breaker);
+        let mut state = breaker.lock();
+        self.told(&mut state);
         if state.epoch != self.epoch {
             return Change::None;
         }
@@ -129,18 +157,33 @@ impl Ticket<'_> {
         });
         Change::Rests(rest, told)
     }
+
+    /// The store said something, be it to an older question.
+    fn told(&mut self, state: &mut State) {
+        state.given_up = false;
+        if self.stage == (Stage::Asking { carried: true }) {
+            state.carried = false;
+        }
+        self.stage = Stage::Told;
+    }
 }
 
-impl Drop for Ticket<'_> {
-    /// Whoever was to find out went away, and the next one may.
+impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.probe {
-            let mut state = self.breaker.lock();
-            if state.epoch == self.epoch
-                && let Some(ill) = &mut state.ill
-            {
-                ill.probed = false;
-            }
+        if self.stage == Stage::Told {
+            return;
+        }
+        let mut state = self.breaker.lock();
+        if let Stage::Asking { carried } = self.stage {
+            state.given_up = true;
+            state.carried &= !carried;
+        }
+        // Whoever was to find out went away, and the next one may.
+        if self.probe
+            && state.epoch == self.epoch
+            && let Some(ill) = &mut state.ill
+        {
+            ill.probed = false;
         }
     }
 }
@@ -163,7 +206,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_a_failure_it_is_left_alone_and_one_finds_out() {
-        let breaker = Breaker::default();
+        let breaker = Arc::new(Breaker::default());
         let (one, two) = (breaker.admit().expect("well"), breaker.admit().expect("well"));
         assert_eq!(one.ill(0.0), Change::Rests(FIRST, Some(1)));
         assert_eq!(two.ill(0.0), Change::None, "asked before");
@@ -183,7 +226,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_finds_out_and_goes_away_leaves_it_to_the_next() {
-        let breaker = Breaker::default();
+        let breaker = Arc::new(Breaker::default());
         breaker.admit().expect("well").ill(0.0);
         tokio::time::advance(FIRST).await;
         drop(breaker.admit().expect("one"));
@@ -193,7 +236,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_from_before_says_nothing_of_now() {
-        let breaker = Breaker::default();
+        let breaker = Arc::new(Breaker::default());
         let (early, late) = (breaker.admit().expect("well"), breaker.admit().expect("well"));
         early.ill(0.0);
         assert_eq!(late.well(), Change::None);
@@ -202,7 +245,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn rests_grow_to_the_longest_and_are_told_now_and_then() {
-        let breaker = Breaker::default();
+        let breaker = Arc::new(Breaker::default());
         for _ in 0..40 {
             breaker.admit().expect("worth a try").ill(0.0);
             let rest = breaker.rest().expect("it rests");
@@ -222,5 +265,37 @@ mod tests {
         }
         assert_eq!(told, [1, 10, 10]);
         assert!((0.0..=1.0).contains(&luck()));
+    }
+
+    #[test]
+    fn after_somebody_stopped_waiting_one_question_is_asked_to_its_end() {
+        let breaker = Arc::new(Breaker::default());
+        let begun = || {
+            let mut ticket = breaker.admit().expect("well");
+            let carried = ticket.begin();
+            (ticket, carried)
+        };
+        let (one, carried) = begun();
+        assert!(!carried, "nobody has stopped waiting");
+        drop(breaker.admit().expect("well"));
+        let (two, carried) = begun();
+        assert!(!carried, "who has not asked has not waited");
+        drop(one);
+        let (three, carried) = begun();
+        assert!(carried);
+        let (four, carried) = begun();
+        assert!(!carried, "one at a time");
+        // The task itself is gone, with its runtime: the next one is asked to its end.
+        drop(three);
+        let (five, carried) = begun();
+        assert!(carried);
+        two.well();
+        drop(four);
+        let (six, carried) = begun();
+        assert!(!carried, "one at a time");
+        assert_eq!(six.well(), Change::None);
+        assert_eq!(five.well(), Change::None);
+        assert!(!begun().1, "it has said something since");
+        assert!(begun().1);
     }
 }

@@ -28,7 +28,7 @@ use crate::quota::limit::Limit;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a bucket does nothing until it is taken from"]
 pub struct Bucket<'a> {
-    entries: Vec<(&'a str, Cow<'a, str>)>,
+    entries: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     limit: Limit,
     cost: u64,
 }
@@ -44,7 +44,7 @@ impl<'a> Bucket<'a> {
 
     /// Tells it from others: `caller`, `method`, `tenant`, `address`, or what you like.
     pub fn entry(mut self, key: &'a str, value: impl Into<Cow<'a, str>>) -> Self {
-        self.entries.push((key, value.into()));
+        self.entries.push((key.into(), value.into()));
         self
     }
 
@@ -56,7 +56,7 @@ impl<'a> Bucket<'a> {
 
     /// Whose it is, in the order given.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.entries.iter().map(|(key, value)| (*key, &**value))
+        self.entries.iter().map(|(key, value)| (&**key, &**value))
     }
 
     /// The limit that it fills by.
@@ -67,6 +67,13 @@ impl<'a> Bucket<'a> {
     /// What the call takes from it.
     pub fn taken(&self) -> u64 {
         self.cost
+    }
+
+    /// The same, for longer than what it was made of.
+    pub(super) fn to_owned(&self) -> Bucket<'static> {
+        let owned = |text: &str| Cow::Owned(text.to_owned());
+        let entries = self.entries().map(|(key, value)| (owned(key), owned(value))).collect();
+        Bucket { entries, limit: self.limit, cost: self.cost }
     }
 
     /// Its name: entries as `key=value`, with commas between, and every byte but ASCII letters,

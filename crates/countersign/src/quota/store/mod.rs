@@ -41,8 +41,8 @@ pub use valkey::ValkeyStore;
 /// Where a fleet's buckets are.
 ///
 /// [`SharedQuota`] asks it, for each call that is to be counted, and drops the future when its
-/// deadline is over or the caller has gone: whether the buckets were taken from is then unknown,
-/// and never more than once. It may be asked for many calls at the same time.
+/// deadline is over or, mostly, when the caller has gone: whether the buckets were taken from is
+/// then unknown, and never more than once. It may be asked for many calls at the same time.
 #[async_trait]
 pub trait QuotaStore: fmt::Debug + Send + Sync + 'static {
     /// Takes from all buckets, or from none where one of them has not enough; in one round trip.

@@ -40,8 +40,13 @@ pub enum WhenDown {
 ///   fails again, up to 10 s; one call then finds out. Meanwhile, and for the calls that failed,
 ///   [`WhenDown`] decides.
 ///
-/// Clones share everything. Nothing runs by itself. What a dropped future has asked for may have
-/// been taken, or not.
+/// * Where a caller stops waiting before the store has answered, nobody knows how the store is.
+///   The next question is then asked to the end of the deadline, even if its caller stops waiting
+///   as well: one at a time, in a task of its own. So a store that hangs is left alone though no
+///   caller waits for the deadline, and nobody makes a healthy one seem ill by hanging up.
+///
+/// Clones share everything. Nothing else runs by itself. What a dropped future has asked for may
+/// have been taken, or not.
 ///
 /// ```no_run
 /// # #[cfg(feature = "valkey")]
@@ -71,7 +76,7 @@ struct Inner {
     when_down: WhenDown,
     share: Option<Share>,
     known: Known,
-    breaker: Breaker,
+    breaker: Arc<Breaker>,
     counters: StoreCounters,
 }
 
@@ -111,16 +116,13 @@ impl SharedQuota {
             when_down,
             share,
             known: Known::new(),
-            breaker: Breaker::default(),
+            breaker: Arc::default(),
             counters: StoreCounters::default(),
         };
         Self { inner: Arc::new(inner), deadline: Self::DEADLINE }
     }
 
     /// How long a call waits for the store, connecting included. Default: 100 ms; at most 10 s.
-    ///
-    /// Keep it below the callers' deadlines: a question that its caller gives up says nothing of
-    /// the store, so one that hangs would never be left alone.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline.min(Self::MAX_DEADLINE);
         self
@@ -166,40 +168,28 @@ impl SharedQuota {
         self.inner.store.accepts(limit)
     }
 
-    async fn ask(&self, buckets: &[Bucket<'_>], names: &[String], ticket: Ticket<'_>) -> Verdict {
-        let inner = &self.inner;
-        inner.counters.asked.count();
-        let answer = match timeout(self.deadline, inner.store.take(buckets)).await {
-            Ok(Ok(said)) if said.len() == buckets.len() => Ok(said),
-            Ok(Ok(said)) => {
-                let (said, asked) = (said.len(), buckets.len());
-                let what = format!("the quota store spoke of {said} buckets and not of {asked}");
-                Err(QuotaStoreError::new(QuotaStoreErrorKind::Answer, what))
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => {
-                let what = format!("the quota store did not answer within {:?}", self.deadline);
-                Err(QuotaStoreError::new(QuotaStoreErrorKind::TimedOut, what))
-            }
-        };
-        match answer {
-            Ok(allowances) => {
-                if ticket.well() == Change::Recovered {
-                    tracing::info!("the quota store answers again");
-                }
-                inner.learn(buckets, names, &allowances);
-                Verdict { allowances, by: DecidedBy::Store }
-            }
-            Err(error) => {
-                inner.failed(&error, ticket);
-                inner.fall_back(buckets, names)
-            }
+    async fn ask(&self, buckets: &[Bucket<'_>], names: &[String], mut ticket: Ticket) -> Verdict {
+        self.inner.counters.asked.count();
+        if !ticket.begin() {
+            return self.inner.ask(buckets, names, self.deadline, ticket).await;
+        }
+        let (inner, deadline) = (Arc::clone(&self.inner), self.deadline);
+        let owned: Vec<_> = buckets.iter().map(Bucket::to_owned).collect();
+        let their_names = names.to_vec();
+        let carried = async move { inner.ask(&owned, &their_names, deadline, ticket).await };
+        match tokio::spawn(carried).await {
+            Ok(verdict) => verdict,
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is shutting down.
+                Err(_) => self.inner.fall_back(buckets, names),
+            },
         }
     }
 }
 
 impl Inner {
-    fn decide_now(&self, buckets: &[Bucket<'_>], names: &[String]) -> Result<Verdict, Ticket<'_>> {
+    fn decide_now(&self, buckets: &[Bucket<'_>], names: &[String]) -> Result<Verdict, Ticket> {
         if buckets.is_empty() {
             return Ok(Verdict { allowances: Vec::new(), by: DecidedBy::Known });
         }
@@ -210,6 +200,41 @@ impl Inner {
         match self.breaker.admit() {
             Ok(ticket) => Err(ticket),
             Err(_) => Ok(self.fall_back(buckets, names)),
+        }
+    }
+
+    async fn ask(
+        &self,
+        buckets: &[Bucket<'_>],
+        names: &[String],
+        deadline: Duration,
+        ticket: Ticket,
+    ) -> Verdict {
+        let answer = match timeout(deadline, self.store.take(buckets)).await {
+            Ok(Ok(said)) if said.len() == buckets.len() => Ok(said),
+            Ok(Ok(said)) => {
+                let (said, asked) = (said.len(), buckets.len());
+                let what = format!("the quota store spoke of {said} buckets and not of {asked}");
+                Err(QuotaStoreError::new(QuotaStoreErrorKind::Answer, what))
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                let what = format!("the quota store did not answer within {deadline:?}");
+                Err(QuotaStoreError::new(QuotaStoreErrorKind::TimedOut, what))
+            }
+        };
+        match answer {
+            Ok(allowances) => {
+                if ticket.well() == Change::Recovered {
+                    tracing::info!("the quota store answers again");
+                }
+                self.learn(buckets, names, &allowances);
+                Verdict { allowances, by: DecidedBy::Store }
+            }
+            Err(error) => {
+                self.failed(&error, ticket);
+                self.fall_back(buckets, names)
+            }
         }
     }
 
@@ -237,7 +262,7 @@ impl Inner {
         }
     }
 
-    fn failed(&self, error: &QuotaStoreError, ticket: Ticket<'_>) {
+    fn failed(&self, error: &QuotaStoreError, ticket: Ticket) {
         self.counters.failed.count();
         let chain = chain(error);
         match ticket.ill(luck()) {

@@ -20,6 +20,8 @@ struct Scripted {
 enum Mood {
     Well,
     Failing,
+    /// It answers after this.
+    Slow(Duration),
     Silent,
     Babbling,
 }
@@ -44,8 +46,11 @@ impl QuotaStore for Scripted {
     async fn take(&self, buckets: &[Bucket<'_>]) -> Result<Vec<Allowance>, QuotaStoreError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let mood = *self.mood.lock().expect("sound");
+        if let Mood::Slow(time) = mood {
+            tokio::time::sleep(time).await;
+        }
         match mood {
-            Mood::Well => {
+            Mood::Well | Mood::Slow(_) => {
                 let mut meter = self.meter.lock().expect("sound");
                 Ok(buckets.iter().map(|one| meter.take_at(0, one.taken())).collect())
             }
@@ -193,16 +198,53 @@ async fn a_silent_store_costs_a_deadline_and_then_nothing() {
     assert_eq!(store.asked(), 2);
 }
 
-#[tokio::test(start_paused = true)]
-async fn who_stops_waiting_does_not_make_the_store_ill() {
-    let store = Scripted::new(Mood::Silent);
-    let quota = SharedQuota::new(store, WhenDown::Refuse);
-    for _ in 0..3 {
-        let brief = Duration::from_millis(1);
-        timeout(brief, quota.take(&alice())).await.expect_err("the caller goes away");
+/// Callers who wait for 1 ms each, one after the other. They take nothing, so that nothing runs out.
+async fn hang_up_for(quota: &SharedQuota, time: Duration) {
+    let begin = tokio::time::Instant::now();
+    let nothing = alice().map(|bucket| bucket.cost(0));
+    while begin.elapsed() < time {
+        let brief = timeout(Duration::from_millis(1), quota.take(&nothing)).await;
+        assert!(brief.is_err() || quota.is_down(), "the caller goes away");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_left_alone_though_no_caller_waits_for_the_deadline() {
+    let store = Scripted::new(Mood::Silent);
+    let quota = SharedQuota::new(Arc::clone(&store), WhenDown::Refuse);
+    hang_up_for(&quota, SharedQuota::DEADLINE).await;
+    assert!(!quota.is_down(), "the second question has 1 ms left");
+    hang_up_for(&quota, Duration::from_millis(2)).await;
+    assert!(quota.is_down());
+    assert_eq!(quota.counters().failed(), 1);
+    let asked = store.asked();
+    let verdict = timeout(Duration::from_millis(1), quota.take(&alice())).await.expect("at once");
+    assert_eq!((verdict.is_allowed(), verdict.by()), (false, DecidedBy::WhenDown));
+    assert_eq!(store.asked(), asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hangs_up_does_not_make_a_store_ill_that_answers_in_time() {
+    let nearly = SharedQuota::DEADLINE - Duration::from_millis(1);
+    let store = Scripted::new(Mood::Slow(nearly));
+    let quota = SharedQuota::new(store, WhenDown::Allow);
+    hang_up_for(&quota, 5 * SharedQuota::DEADLINE).await;
     assert!(!quota.is_down());
-    assert_eq!(quota.counters().failed(), 0);
+    assert_eq!((quota.counters().failed(), quota.counters().in_fallback()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_is_asked_to_its_end_tells_a_caller_who_stays() {
+    let quota = SharedQuota::new(Scripted::new(Mood::Well), WhenDown::Refuse);
+    let mut early = quota.inner.breaker.admit().expect("well");
+    assert!(!early.begin());
+    drop(early);
+    for left in [1, 0] {
+        let verdict = quota.take(&alice()).await;
+        assert_eq!((verdict.is_allowed(), verdict.by()), (true, DecidedBy::Store));
+        assert_eq!(verdict.allowances()[0].remaining, left);
+    }
+    assert!(!quota.take(&alice()).await.is_allowed());
 }
 
 #[tokio::test(start_paused = true)]
