@@ -146,7 +146,8 @@ impl Annotations {
                 conditions.push(Condition::Groups(groups));
             }
             access.add_to(&mut conditions);
-            added[list].push(Rule { name, place: Place::NOWHERE, conditions });
+            let (place, empty) = (Place::NOWHERE, Vec::new());
+            added[list].push(Rule { name, place, conditions, empty });
         }
         let [deny, allow] = added;
         written.deny.extend(deny);
