@@ -160,7 +160,7 @@ fn content(method: &str, problem: String) -> InvalidAnnotation {
     InvalidAnnotation::Content { method: method.to_owned(), problem }
 }
 
-/// Whether a rule speaks of this method, and not of all methods at once.
+/// Whether a rule speaks of this method by its path, which `*` does not and `/*` does.
 fn names_method(rule: &Rule, path: &str) -> bool {
     let names = |one: &Condition| match one {
         Condition::Paths(paths) => !paths.matches_anything() && paths.matches(path),
