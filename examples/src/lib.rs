@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use countersign_testkit::greeter::proto::HelloReply;
+use tonic::{Response, Status};
+
 /// The folder of certificates, the first argument; `.countersign` without one.
 pub fn certificates() -> PathBuf {
     std::env::args().nth(1).map_or_else(|| PathBuf::from(".countersign"), PathBuf::from)
@@ -10,4 +13,15 @@ pub fn certificates() -> PathBuf {
 /// The second argument.
 pub fn second_argument(otherwise: &str) -> String {
     std::env::args().nth(2).unwrap_or_else(|| otherwise.to_owned())
+}
+
+/// Prints what came of a greeting: the reply and as whom the server knows us, or the status.
+pub fn tell(answer: Result<Response<HelloReply>, Status>) {
+    match answer {
+        Ok(reply) => {
+            let reply = reply.into_inner();
+            println!("{} (the server knows us as {})", reply.message, reply.principal);
+        }
+        Err(status) => println!("{:?}: {}", status.code(), status.message()),
+    }
 }

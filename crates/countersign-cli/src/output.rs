@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::io::{self, IsTerminal as _, Write};
 use std::process::ExitCode;
 
-use countersign_config::ConfigError;
+use countersign_config::{ConfigError, chain};
 use serde::Serialize;
 
 use crate::exit;
@@ -43,14 +43,7 @@ impl Failure {
 
     /// The whole chain of an error as the cause.
     pub(crate) fn because(self, error: &dyn std::error::Error) -> Self {
-        let mut cause = error.to_string();
-        let mut source = error.source();
-        while let Some(error) = source {
-            cause.push_str(": ");
-            cause.push_str(&error.to_string());
-            source = error.source();
-        }
-        self.cause(cause)
+        self.cause(chain(error))
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use crate::causes::chain;
+
 /// Why a configuration cannot be used: which file, what is wrong with it and where, what to try.
 ///
 /// It quotes names and no values, since a secret may have been written where none belongs.
@@ -26,14 +28,7 @@ impl ConfigError {
     /// Adds an error and all its causes as what is wrong.
     #[must_use]
     pub fn because(self, error: &dyn std::error::Error) -> Self {
-        let mut cause = error.to_string();
-        let mut source = error.source();
-        while let Some(error) = source {
-            cause.push_str(": ");
-            cause.push_str(&error.to_string());
-            source = error.source();
-        }
-        self.with_cause(cause)
+        self.with_cause(chain(error))
     }
 
     /// Adds what to try.

@@ -19,14 +19,17 @@
 //! # }
 //! ```
 //!
-//! [`Document`] and [`Section`] read what else there is to be written down.
+//! [`Document`] and [`Section`] read what else there is to be written down, and [`chain`] says why
+//! something failed.
 
+mod causes;
 mod client;
 mod document;
 mod error;
 mod length;
 mod nearest;
 
+pub use causes::chain;
 pub use client::{ClientConfig, ConfiguredToken};
 pub use document::{Document, Section, filled};
 pub use error::ConfigError;

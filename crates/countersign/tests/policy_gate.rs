@@ -1,25 +1,23 @@
 //! A gate that asks a policy: who gets past it, what the others are told, and what a new policy
 //! changes.
 
+#[path = "support/handlers.rs"]
+mod handlers;
 #[path = "support/reached.rs"]
 mod support;
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use countersign::authentication::{
     AuthenticationError, CallEvidence, Evidence, EvidenceKinds, Lease, Outcome, Reason,
 };
 use countersign::authorization::{Policy, PolicyError, PolicyFile};
 use countersign::{
-    Authenticator, ChannelCredentials, ClientTls, Gate, GateBody, GateBuilder, GateError,
-    MutualTls, Principal, Rules, ServerCredentials, ServerRequestExt, async_trait, connect,
+    Authenticator, ChannelCredentials, ClientTls, Gate, GateBuilder, GateError, MutualTls,
+    Principal, Rules, ServerCredentials, ServerRequestExt, async_trait, connect,
 };
 
 use countersign_testkit::clock::ManualClock;
@@ -27,9 +25,8 @@ use countersign_testkit::greeter::proto::HelloRequest;
 use countersign_testkit::greeter::{Greeter, GreeterClient, SAY_HELLO};
 use countersign_testkit::pki::CertificateAuthority;
 use countersign_testkit::wait::until;
-use http::{Request, Response};
-use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use handlers::Endless;
+use http_body_util::BodyExt;
 use serde_json::json;
 use support::{
     Answer, RawClient, Reached, Served, behind_tls, challenges_of, collect_logs, decision_of,
@@ -37,10 +34,8 @@ use support::{
 };
 use tempfile::TempDir;
 use tonic::Code;
-use tonic::body::Body;
 use tonic::service::Routes;
 use tower_layer::Layer;
-use tower_service::Service;
 
 const RESET: &str = "/countersign.demo.v1.Greeter/Reset";
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
@@ -608,25 +603,6 @@ async fn a_watched_file_is_read_every_second_and_its_problem_told_once_a_minute(
     std::fs::write(&path, ALICE_ONLY).expect("written");
     tokio::time::sleep(PolicyFile::POLL * 5).await;
     assert_eq!((file.current().name(), file.report().replaced), ("wide", 2));
-}
-
-/// Answers with a stream that never says anything.
-#[derive(Clone)]
-struct Endless;
-
-impl Service<Request<GateBody<Body>>> for Endless {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _request: Request<GateBody<Body>>) -> Self::Future {
-        let pending = tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>();
-        ready(Ok(Response::new(Body::new(StreamBody::new(pending)))))
-    }
 }
 
 #[tokio::test]

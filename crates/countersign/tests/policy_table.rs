@@ -7,12 +7,12 @@ mod support;
 use std::path::Path;
 
 use countersign::authorization::{Policy, PolicyError, PolicyFile};
-use countersign::{ChannelCredentials, ClientCertificates, Gate, ServerCredentials, connect};
+use countersign::{ChannelCredentials, Gate, ServerCredentials, connect};
 use countersign_testkit::greeter::proto::HelloRequest;
 use countersign_testkit::greeter::{Greeter, GreeterClient};
 use countersign_testkit::pki::CertificateAuthority;
 use countersign_testkit::wait::until;
-use support::{Reached, greeter, identity, roots, serve, trusting};
+use support::{Reached, behind_tls, identity, serve, trusting};
 use tonic::Code;
 use tonic::service::Routes;
 use tower_layer::Layer;
@@ -56,15 +56,7 @@ async fn a_certificate_that_nobody_verified_is_nobody() {
     let (ca, other) = (CertificateAuthority::new("ours"), CertificateAuthority::new("theirs"));
     let by_name = r#"{"name":"p","allow_rules":[
         {"name":"web","source":{"principals":["spiffe://test/web"]}}]}"#;
-    let reached = Reached::default();
-    let incoming = ServerCredentials::tls(identity(&ca.server(&["localhost"])))
-        .client_certificates(ClientCertificates::optional(roots(&ca)))
-        .build()
-        .expect("server credentials")
-        .bind("127.0.0.1:0")
-        .await
-        .expect("bound");
-    let server = serve(incoming, gate(by_name).layer(greeter(&reached)));
+    let (server, reached) = behind_tls(&ca, &gate(by_name)).await;
     for (id, signed_by, passes) in [("AZ-28", &other, false), ("AZ-28, verified", &ca, true)] {
         let before = reached.count();
         let showing = trusting(&ca).identity(identity(&signed_by.client(&["spiffe://test/web"])));

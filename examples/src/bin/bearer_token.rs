@@ -12,7 +12,7 @@ use countersign::{
     CallCredentials, ChannelCredentials, ClientTls, Gate, Identity, RootCertificates, Rules,
     Secret, ServerCredentials, StaticTokens, async_trait, connect,
 };
-use countersign_examples::certificates;
+use countersign_examples::{certificates, tell};
 use countersign_testkit::greeter::proto::HelloRequest;
 use countersign_testkit::greeter::{GREETER, GreeterClient, TestServer};
 
@@ -56,13 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .with_call_credentials(MyToken(token.into()));
         let channel = connect(server.https("localhost"), credentials).await?;
         let request = HelloRequest { name: "token".to_owned() };
-        match GreeterClient::new(channel).say_hello(request).await {
-            Ok(reply) => {
-                let reply = reply.into_inner();
-                println!("{} (the server knows us as {})", reply.message, reply.principal);
-            }
-            Err(status) => println!("{:?}: {}", status.code(), status.message()),
-        }
+        tell(GreeterClient::new(channel).say_hello(request).await);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use countersign::{
     StaticTokens, connect,
 };
 use countersign_config::ClientConfig;
-use countersign_examples::{certificates, second_argument};
+use countersign_examples::{certificates, second_argument, tell};
 use countersign_testkit::greeter::proto::HelloRequest;
 use countersign_testkit::greeter::{GREETER, GreeterClient, TestServer};
 
@@ -36,13 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_call_credentials(config.call_credentials());
     let channel = connect(server.https("localhost"), credentials).await?;
     let request = HelloRequest { name: "configuration".to_owned() };
-    match GreeterClient::new(channel).say_hello(request).await {
-        Ok(reply) => {
-            let reply = reply.into_inner();
-            println!("{} (the server knows us as {})", reply.message, reply.principal);
-        }
-        Err(status) => println!("{:?}: {}", status.code(), status.message()),
-    }
+    tell(GreeterClient::new(channel).say_hello(request).await);
     Ok(())
 }
 

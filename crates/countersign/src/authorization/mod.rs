@@ -3,6 +3,7 @@
 mod coverage;
 mod methods;
 mod pattern;
+mod permit;
 mod policy;
 mod rules;
 mod source;
@@ -11,13 +12,14 @@ mod wire;
 pub use coverage::{Coverage, MethodCoverage, Reach};
 pub use methods::{InvalidDescriptorSet, Methods};
 pub use pattern::InvalidPattern;
+pub use permit::{Denied, Permit};
 pub use policy::{
     Annotations, AuditCondition, AuditOptions, CertificateFacts, CertificateNames, Decision,
     Effect, Explanation, InvalidAnnotation, InvalidPolicy, MethodAccess, NearMiss, PeerFacts,
     Policy, PolicyError, PolicyFile, PolicyLint, PolicyOptions, PolicyReport, PolicyRequest,
     PolicyWatch, RepeatedHeaders, RuleInfo,
 };
-pub use rules::{Denied, Permit, Rules, RulesError};
+pub use rules::{Rules, RulesError};
 pub use source::Authorization;
 
 pub(crate) use coverage::shortened;

@@ -1,33 +1,25 @@
 //! One event for each decision.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use countersign::audit::{Audit, AuditCondition, SinkOptions, WhenFull};
 use countersign::quota::{Limit, Quota};
-use countersign::{ChannelCredentials, SystemClock};
 use countersign::{
-    ClientCertificates, Gate, GateBody, MutualTls, Rules, ServerCredentials, connect,
+    ChannelCredentials, Gate, MutualTls, Rules, ServerCredentials, SystemClock, connect,
 };
 use countersign_testkit::clock::ManualClock;
 use countersign_testkit::greeter::proto::HelloRequest;
 use countersign_testkit::greeter::{GreeterClient, SAY_HELLO};
 use countersign_testkit::pki::CertificateAuthority;
-use http::{Request, Response};
-use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tonic::body::Body;
 use tower_layer::Layer;
-use tower_service::Service;
 
+use super::handlers::Endless;
 use super::kit::{ALICE, BAD, OPEN, RESET, SOON, Sink, Tokens, behind, builder, one, rules, told};
 use super::support::{
-    RawClient, Reached, collect_logs, decision_of, empty_message, greeter, grpc_request, identity,
-    reason_of, roots, serve, trusting,
+    RawClient, behind_tls, collect_logs, decision_of, empty_message, grpc_request, identity,
+    reason_of, serve, trusting,
 };
 
 const REQUEST_ID: (&str, &str) = ("x-request-id", "6f1c9a52-7f0e-4f7e-9a51-0d8f2e7b6c11");
@@ -158,15 +150,7 @@ async fn a_certificate_is_on_record_by_its_hash_and_its_name() {
     let sink = Sink::default();
     let (audit, writer) = one(&sink);
     let gate = Gate::builder().authenticate(MutualTls::new()).authorize(rules()).audit(&audit);
-    let reached = Reached::default();
-    let incoming = ServerCredentials::tls(identity(&ca.server(&["localhost"])))
-        .client_certificates(ClientCertificates::optional(roots(&ca)))
-        .build()
-        .expect("server credentials")
-        .bind("127.0.0.1:0")
-        .await
-        .expect("bound");
-    let server = serve(incoming, gate.build().expect("a gate").layer(greeter(&reached)));
+    let (server, _) = behind_tls(&ca, &gate.build().expect("a gate")).await;
     let web = ca.client(&["spiffe://test/web"]);
     for tls in [trusting(&ca).identity(identity(&web)), trusting(&ca)] {
         let channel = connect(server.https("localhost"), ChannelCredentials::tls(tls)).await;
@@ -205,25 +189,6 @@ async fn a_call_over_quota_is_on_record_once_and_with_its_caller() {
     assert_eq!(sink.all("reason"), ["", "RATE_LIMITED"]);
     assert_eq!(sink.all("principal"), ["alice", "alice"]);
     assert_eq!(sink.all("status"), ["", "RESOURCE_EXHAUSTED"]);
-}
-
-/// Answers with a stream that never says anything.
-#[derive(Clone)]
-pub(crate) struct Endless;
-
-impl Service<Request<GateBody<Body>>> for Endless {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _request: Request<GateBody<Body>>) -> Self::Future {
-        let pending = tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>();
-        ready(Ok(Response::new(Body::new(StreamBody::new(pending)))))
-    }
 }
 
 #[tokio::test]

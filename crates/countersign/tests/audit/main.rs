@@ -2,6 +2,8 @@
 
 mod decisions;
 mod full;
+#[path = "../support/handlers.rs"]
+mod handlers;
 mod kit;
 #[cfg(feature = "opentelemetry")]
 mod open_telemetry;

@@ -17,7 +17,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tower_layer::Layer;
 
-use super::decisions::Endless;
+use super::handlers::Endless;
 use super::kit::{ALICE, OPEN, RESET, SOON, Sink, Tokens, behind, builder, told};
 use super::support::{RawClient, empty_message, grpc_request, serve};
 

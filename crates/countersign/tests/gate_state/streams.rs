@@ -1,8 +1,7 @@
 use std::convert::Infallible;
-use std::future::{Future, pending};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::future::Future;
+use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,16 +9,14 @@ use countersign::authentication::api_keys::{ApiKeys, KeyIssuer, MemoryKeys, NewK
 use countersign::authentication::{Lease, Reason};
 use countersign::{Gate, GateBody, GateBuilder, Rules, ServerCredentials, StreamExpiry};
 use countersign_testkit::clock::ManualClock;
-use http::{Request, Response};
+use http::Response;
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::body::Body;
+use http_body_util::BodyExt;
 use tonic::{Code, Status};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::handlers::{Frames, Handler, Reply, endless};
 use super::scripted::{RuntimeClock, START, Script, Scripted, after};
 use super::support::{
     RawClient, challenges_of, collect_logs, decision_of, empty_message, grpc_request, reason_of,
@@ -27,47 +24,6 @@ use super::support::{
 };
 
 const METHOD: &str = "/orders.v1.Orders/Watch";
-
-/// A call, as its handler has it.
-type Taken = (GateBody<Body>, Frames);
-type Frames = mpsc::UnboundedSender<Result<Frame<Bytes>, Infallible>>;
-type Reply = StreamBody<UnboundedReceiverStream<Result<Frame<Bytes>, Infallible>>>;
-
-/// Gives the test what a handler has: the request's body, and a way to say something.
-#[derive(Clone, Default)]
-struct Handler {
-    calls: Arc<Mutex<Vec<Taken>>>,
-    /// Does not even begin to answer.
-    is_silent: bool,
-}
-
-impl Handler {
-    fn taken(&self) -> Taken {
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.pop().expect("a call was let in")
-    }
-}
-
-impl Service<Request<GateBody<Body>>> for Handler {
-    type Response = Response<Reply>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<GateBody<Body>>) -> Self::Future {
-        let (sender, frames) = mpsc::unbounded_channel();
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.push((request.into_body(), sender));
-        let response = Response::new(StreamBody::new(UnboundedReceiverStream::new(frames)));
-        match self.is_silent {
-            true => Box::pin(pending()),
-            false => Box::pin(std::future::ready(Ok(response))),
-        }
-    }
-}
 
 fn builder(authenticator: &Arc<Scripted>) -> GateBuilder {
     Gate::builder()
@@ -80,16 +36,17 @@ fn begin(
     gate: &Gate,
     handler: &Handler,
 ) -> impl Future<Output = Result<Response<GateBody<Reply>>, Infallible>> + Send + use<> {
-    let endless =
-        Body::new(StreamBody::new(tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>()));
     let request = grpc_request(METHOD).header("authorization", "Bearer ci");
-    gate.layer(handler.clone()).call(request.body(endless).expect("a request"))
+    gate.layer(handler.clone()).call(request.body(endless()).expect("a request"))
 }
 
-async fn open(gate: &Gate, handler: &Handler) -> (GateBody<Reply>, GateBody<Body>, Frames) {
+async fn open(
+    gate: &Gate,
+    handler: &Handler,
+) -> (GateBody<Reply>, GateBody<tonic::body::Body>, Frames) {
     let Ok(response) = begin(gate, handler).await;
     assert!(!response.headers().contains_key("grpc-status"), "{response:?}");
-    let (request, frames) = handler.taken();
+    let (request, frames) = handler.take();
     (response.into_body(), request, frames)
 }
 
@@ -180,13 +137,13 @@ async fn a_handler_that_has_not_answered_is_ended_with_a_whole_response() {
     let authenticator =
         Scripted::new(Script { expires: Some(after(90)), ..leased(false) }).shared();
     let gate = builder(&authenticator).clock(RuntimeClock::new()).build().expect("a gate");
-    let handler = Handler { is_silent: true, ..Handler::default() };
+    let handler = Handler::silent();
     let Ok(response) = begin(&gate, &handler).await;
     assert_eq!(response.headers()["content-type"], "application/grpc");
     let status = Status::from_header_map(response.headers()).expect("a status");
     assert_eq!(reason_of(&status), "TOKEN_EXPIRED");
     assert!(http_body::Body::is_end_stream(response.body()));
-    let (mut request, _) = handler.taken();
+    let (mut request, _) = handler.take();
     request.frame().await.expect("an error").expect_err("and no message");
 }
 
@@ -316,12 +273,10 @@ async fn a_stream_ends_with_a_key_that_is_for_some_methods_alone() {
         let rules = Rules::new().authenticated(METHOD);
         let gate = Gate::builder().authenticate(keys).authorize(rules).clock(clock);
         let gate = gate.build().expect("a gate");
-        let endless =
-            Body::new(StreamBody::new(tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>()));
         let request = grpc_request(METHOD).header("x-api-key", issued.key().expose());
-        let request = request.body(endless).expect("a request");
+        let request = request.body(endless()).expect("a request");
         let Ok(response) = gate.layer(handler.clone()).call(request).await;
-        let (_request, _frames) = handler.taken();
+        let (_request, _frames) = handler.take();
         let mut response = response.into_body();
         if revoked {
             issuer.revoke(&issued.record().id, "leaked").await.expect("revoked");
@@ -418,7 +373,7 @@ async fn over_a_socket_the_caller_sees_the_end_of_its_credential_in_the_trailers
     let request = grpc_request(METHOD).header("authorization", "Bearer ci");
     let response = client.begin(request.body(empty_message()).expect("a request")).await;
     assert!(!response.headers().contains_key("grpc-status"));
-    let (_request, frames) = handler.taken();
+    let (_request, frames) = handler.take();
     say(&frames);
     let mut body = response.into_body();
     assert!(body.frame().await.expect("a frame").expect("no error").is_data());

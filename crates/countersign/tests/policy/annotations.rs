@@ -165,6 +165,25 @@ fn the_file_has_the_last_word() {
     assert!(matches!(policy.access(&path), MethodAccess::Authenticated(_)));
 }
 
+/// `/*` is a pattern of paths like any other, and `*` is none at all.
+#[test]
+fn a_rule_for_every_path_takes_the_place_of_every_option_and_one_for_all_methods_of_none() {
+    let annotations = Annotations::from_descriptor_set(&compile(ORDERS)).expect("annotations");
+    let options = PolicyOptions::new().with_annotations(annotations);
+    for (request, kept, purges) in [
+        (json!({"paths": ["/*"]}), 0, true),
+        (json!({"paths": ["*"]}), 5, false),
+        (json!({"paths": ["/*", "*"]}), 5, false),
+        (json!({}), 5, false),
+    ] {
+        let text = json!({"name": "p", "allow_rules": [{"name": "all", "request": request}]});
+        let policy = Policy::from_json_with(&text.to_string(), &options).expect("a policy");
+        assert_eq!(policy.rules().filter(|rule| rule.line == 0).count(), kept, "{request}");
+        let by_option = to("Purge").by(token(json!({"sub": "alice"}))).decided(&policy);
+        assert_eq!(by_option.0, purges, "the option denies, if it is there: {request}");
+    }
+}
+
 #[test]
 fn an_option_that_is_not_understood_is_refused() {
     for (option, problem) in [

@@ -427,3 +427,35 @@ fn what_is_hardly_meant_is_found() {
     ];
     assert_eq!(found, expected);
 }
+
+/// gRFC A43 has no way to say "none": who empties a list opens the rule.
+#[test]
+fn an_empty_list_is_no_condition_and_is_found() {
+    let rule = |source: &str, request: &str| {
+        policy(&format!(
+            r#"{{"name":"p","allow_rules":[{{"name":"r","source":{{{source}}},"request":{{{request}}}}}]}}"#
+        ))
+    };
+    let web = r#""principals":["web"]"#;
+    for (name, policy, says) in [
+        ("paths", rule(web, r#""paths":[]"#), Some("every method")),
+        ("principals", rule(r#""principals":[]"#, r#""paths":["/a.B/C"]"#), Some("everybody")),
+        ("headers", rule(web, r#""paths":["/a.B/C"],"headers":[]"#), Some("any headers")),
+        ("none of them", rule(web, r#""paths":["/a.B/C"]"#), None),
+        ("without keys", rule(web, ""), None),
+    ] {
+        let call = Call::to("/a.B/C").over(Peer::mtls(&["web"], &[], ""));
+        assert!(call.decided(&policy).0, "{name}: nothing is asked");
+        let found = policy.lint();
+        assert_eq!(found.len(), usize::from(says.is_some()), "{name}: {found:?}");
+        for lint in found {
+            assert_eq!((lint.code, lint.line), ("empty-list", 1), "{name}");
+            let says = says.unwrap_or_default();
+            assert!(lint.message.contains(&format!("empty {name:?}")), "{}", lint.message);
+            assert!(lint.message.contains(says), "{}", lint.message);
+        }
+    }
+    let stranger = Call::to("/a.B/Other").over(Peer::mtls(&["web"], &[], ""));
+    assert!(stranger.decided(&rule(web, r#""paths":[]"#)).0, "every method");
+    assert!(!stranger.decided(&rule(web, r#""paths":["/a.B/C"]"#)).0, "and the twin");
+}

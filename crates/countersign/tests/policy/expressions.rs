@@ -153,7 +153,18 @@ fn what_is_wrong_with_an_expression_has_its_place_in_the_policy() {
     for (expression, at, message, hint) in [
         ("request.path ==", 15, "is not CEL", ""),
         ("request.path = 'x'", 13, "is not CEL", ""),
-        ("", 0, "is not CEL", ""),
+        ("", 0, "is not CEL: it ends too early", ""),
+        ("has(source.address)&&", 21, "is not CEL: it ends too early", ""),
+        ("has(source.address", 18, "is not CEL: it ends too early", ""),
+        ("has(", 4, "is not CEL: it ends too early", ""),
+        ("request.path in [", 17, "is not CEL: it ends too early", ""),
+        ("source.tls ? true", 17, "is not CEL: it ends too early", ""),
+        ("source.", 7, "is not CEL: no viable alternative at input '.'", ""),
+        ("source.tls source.tls", 11, "is not CEL: mismatched input 'source'", ""),
+        ("source.tls && true )", 19, "is not CEL: extraneous input ')'", ""),
+        ("has(source)", 4, "is not CEL: invalid argument to has() macro", ""),
+        ("has()", 3, "has asks for one field", "has(source.certificate)"),
+        ("has(source.address, 1)", 3, "has asks for one field", ""),
         ("request.pth == 'x'", 7, "there is no request.pth", "did you mean request.path?"),
         ("true && request.nope == 'x'", 15, "there is no request.nope", "request has path"),
         ("caller == 'x'", 0, "unknown variable \"caller\"", "request, source and token"),
@@ -175,6 +186,7 @@ fn what_is_wrong_with_an_expression_has_its_place_in_the_policy() {
             error.hint()
         );
         assert_eq!(error.line(), 3, "{expression}: {error}");
+        assert!(!error.message().contains("EOF"), "a parser's own words: {error}");
         // The opening quote stands in column 11.
         let found = error.column();
         let expected: u32 = 12 + at;

@@ -87,6 +87,49 @@ fn a_token_has_to_say_all_that_one_entry_asks_for() {
     check(&either, &[as_alice()], &[]);
 }
 
+/// Up to the digits on which those who read fractions agree (RFC 8259 §6).
+#[test]
+fn a_number_in_a_claim_is_the_same_however_it_is_written() {
+    for (written, claimed, same) in [
+        ("1", "1", true),
+        ("1", "1.0", true),
+        ("1.0", "1", true),
+        ("1e2", "100", true),
+        ("0", "-0.0", true),
+        ("-2.0", "-2", true),
+        ("1", "[7, 1.0]", true),
+        ("1.5", "1.5", true),
+        ("1", "1.5", false),
+        ("1.5", "1", false),
+        ("1", "-1.0", false),
+        ("1", "\"1\"", false),
+        ("\"1.0\"", "1", false),
+        ("1", "true", false),
+        ("999999999999999", "999999999999999.0", true),
+        ("999999999999998", "999999999999999.0", false),
+        ("-999999999999999.0", "-999999999999999", true),
+        ("1000000000000000", "1000000000000000.0", false),
+        ("9007199254740993", "9007199254740993", true),
+        ("9007199254740993", "9007199254740993.0", false),
+    ] {
+        let claims = serde_json::from_str(&format!(r#"{{"sub": "alice", "level": {claimed}}}"#));
+        let by = token("jwt", claims.expect("JSON"));
+        for many in ["", r#", "a", "b", "c", "d", "e", "f", "g", "h""#] {
+            let rule = format!(
+                r#"{{"name": "r", "source": {{"countersign": {{"tokens": [
+                    {{"claims": [{{"name": "level", "values": [{written}{many}]}}]}}]}}}}}}"#
+            );
+            let allow = format!(r#"{{"name": "p", "allow_rules": [{rule}]}}"#);
+            let deny = format!(
+                r#"{{"name": "p", "deny_rules": [{rule}], "allow_rules": [{{"name": "all"}}]}}"#
+            );
+            let decided = |text: &str| call().by(by.clone()).decided(&policy(text)).0;
+            assert_eq!(decided(&allow), same, "{written} and {claimed}{many}");
+            assert_eq!(decided(&deny), !same, "{written} and {claimed}{many}");
+        }
+    }
+}
+
 #[test]
 fn an_api_key_is_known_by_its_owner_and_a_token_is_none() {
     let text = source(&json!({"api_key_owners": ["ci", "build-*"]}));

@@ -2,6 +2,8 @@
 
 mod calls;
 mod fields;
+#[path = "../support/handlers.rs"]
+mod handlers;
 mod limits;
 mod streams;
 #[path = "../support/reached.rs"]

@@ -1,10 +1,5 @@
 //! Calls under way and bytes that flow, with a handler that the test speaks for.
 
-use std::convert::Infallible;
-use std::future::{Future, pending};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,58 +7,16 @@ use countersign::quota::{Limit, Quota, SteadyClock};
 use countersign::{Gate, GateBody, Rules, ServerCredentials};
 use http::{HeaderMap, Request, Response};
 use http_body::Frame;
-use http_body_util::{BodyExt, Full, StreamBody};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use http_body_util::{BodyExt, Full};
 use tonic::body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::handlers::{Frames, Handler, Reply};
 use super::support::{RawClient, Served, empty_message, grpc_request, reason_of, serve};
 use super::{ALICE, ALICE_AGAIN, BOB, an_hour, keep_logs_awake, tokens};
 
 const METHOD: &str = "/orders.v1.Orders/Watch";
-
-type Frames = mpsc::UnboundedSender<Result<Frame<Bytes>, Infallible>>;
-type Reply = StreamBody<UnboundedReceiverStream<Result<Frame<Bytes>, Infallible>>>;
-
-/// A call, as its handler has it.
-type Taken = (GateBody<Body>, Frames);
-
-#[derive(Clone, Default)]
-struct Handler {
-    calls: Arc<Mutex<Vec<Taken>>>,
-    /// Does not even begin to answer.
-    is_silent: bool,
-}
-
-impl Handler {
-    fn take(&self) -> Taken {
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.pop().expect("a call was let in")
-    }
-}
-
-impl Service<Request<GateBody<Body>>> for Handler {
-    type Response = Response<Reply>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Reply>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<GateBody<Body>>) -> Self::Future {
-        let (sender, frames) = mpsc::unbounded_channel();
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.push((request.into_body(), sender));
-        let response = Response::new(StreamBody::new(UnboundedReceiverStream::new(frames)));
-        match self.is_silent {
-            true => Box::pin(pending()),
-            false => Box::pin(std::future::ready(Ok(response))),
-        }
-    }
-}
 
 fn gate(quota: Quota) -> Gate {
     keep_logs_awake();
@@ -147,7 +100,7 @@ async fn a_place_is_given_back_however_the_call_ends() {
 #[tokio::test]
 async fn a_call_that_is_given_up_before_it_is_answered_gives_its_place_back() {
     let gate = two_at_once();
-    let (silent, handler) = (Handler { is_silent: true, ..Handler::default() }, Handler::default());
+    let (silent, handler) = (Handler::silent(), Handler::default());
     let _kept = begin(&gate, &handler, ALICE).await.expect("the first");
     let mut service = gate.layer(silent.clone());
     let unanswered = service.call(request(ALICE));

@@ -146,7 +146,8 @@ impl Annotations {
                 conditions.push(Condition::Groups(groups));
             }
             access.add_to(&mut conditions);
-            added[list].push(Rule { name, place: Place::NOWHERE, conditions });
+            let (place, empty) = (Place::NOWHERE, Vec::new());
+            added[list].push(Rule { name, place, conditions, empty });
         }
         let [deny, allow] = added;
         written.deny.extend(deny);
@@ -159,7 +160,7 @@ fn content(method: &str, problem: String) -> InvalidAnnotation {
     InvalidAnnotation::Content { method: method.to_owned(), problem }
 }
 
-/// Whether a rule speaks of this method, and not of all methods at once.
+/// Whether a rule speaks of this method by its path, which `*` does not and `/*` does.
 fn names_method(rule: &Rule, path: &str) -> bool {
     let names = |one: &Condition| match one {
         Condition::Paths(paths) => !paths.matches_anything() && paths.matches(path),

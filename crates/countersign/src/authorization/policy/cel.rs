@@ -42,7 +42,7 @@ static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()
 
 /// What is not here would be an error at each call. `matches` is left out on purpose: a pattern
 /// may come from the caller, and compiling it costs more than anything else could.
-const FUNCTIONS: [&str; 33] = [
+const FUNCTIONS: [&str; 32] = [
     "bool",
     "bytes",
     "contains",
@@ -60,7 +60,6 @@ const FUNCTIONS: [&str; 33] = [
     "getMinutes",
     "getMonth",
     "getSeconds",
-    "has",
     "hasValue",
     "int",
     "max",
@@ -94,12 +93,14 @@ impl Expression {
         let compiled = catch_unwind(|| ENVIRONMENT.compile(source))
             .unwrap_or_else(|_| Err(cel::ParseErrors { errors: Vec::new() }));
         let program = compiled.map_err(|errors| {
-            let first = errors.errors.first();
+            // What the grammar says goes before what else was found of a tree with holes.
+            let by_grammar = errors.errors.iter().find(|error| error.msg.starts_with(BY_GRAMMAR));
+            let first = by_grammar.or(errors.errors.first());
             let at = first.map_or((0, 0), |error| error.pos);
             let count = |at: isize| usize::try_from(at).unwrap_or(0);
             let message = first.map_or("it cannot be read", |error| error.msg.as_str());
             let at = place(count(at.0), count(at.1));
-            InvalidPolicy::new(at, format!("the expression is not CEL: {}", one_line(message)))
+            InvalidPolicy::new(at, format!("the expression is not CEL: {}", in_words(message)))
         })?;
         let mut check = Check { reads: Reads::default(), macros: 0 };
         if let Err(flaw) = check.expression(program.expression(), &[], 0, false) {
@@ -206,6 +207,11 @@ impl Check {
                 self.expression(&select.operand, own, depth, walks)
             }
             Expr::Call(call) => {
+                // With one field it is a macro, and no call any more.
+                if call.func_name == "has" {
+                    let hint = "write has(source.certificate)".to_owned();
+                    return flaw("has asks for one field".to_owned(), Some(hint));
+                }
                 // Operators have names that nobody can write.
                 let named = call.func_name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
                 if named && !FUNCTIONS.contains(&call.func_name.as_str()) {
@@ -283,8 +289,17 @@ fn place_within(source: &str, start: Place, text: &str, line: usize, column: usi
     placed.unwrap_or(start)
 }
 
-/// A parser's own words may have several lines and pictures.
-fn one_line(message: &str) -> String {
+/// How the parser begins what its grammar does not allow.
+const BY_GRAMMAR: &str = "Syntax error: ";
+
+/// A parser's own words without its names for what could stand there; they may have several lines
+/// and pictures.
+fn in_words(message: &str) -> String {
     let words = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    words.chars().take(200).collect()
+    let words = words.strip_prefix(BY_GRAMMAR).unwrap_or(&words);
+    if words.contains("'<EOF>'") {
+        return "it ends too early".to_owned();
+    }
+    let found = words.split_once(" expecting ").map_or(words, |(found, _)| found);
+    found.chars().take(200).collect()
 }

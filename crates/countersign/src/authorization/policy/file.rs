@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::read::read_file;
 use super::watch::PolicyWatch;
 use super::{GateNeeds, LivePolicy, Policy, PolicyError, PolicyOptions};
 
@@ -115,7 +116,7 @@ impl PolicyFile {
         options: PolicyOptions,
     ) -> Result<Self, PolicyError> {
         let path = path.into();
-        let text = super::read_file(&path)?;
+        let text = read_file(&path)?;
         let policy = Policy::from_text_of(&path, &text, &options)?;
         let shared = Shared {
             path,
@@ -164,7 +165,7 @@ impl PolicyFile {
     pub fn reload(&self) -> Result<bool, Arc<PolicyError>> {
         let shared = &*self.shared;
         let mut state = lock(&shared.state);
-        let read = super::read_file(&shared.path);
+        let read = read_file(&shared.path);
         if let (Ok(text), Some(known)) = (&read, &state.text)
             && text == known
         {

@@ -29,6 +29,7 @@ pub(super) fn policy(policy: &Policy) -> Vec<PolicyLint> {
             if rule.conditions.is_empty() {
                 lints.everything(effect);
             }
+            lints.empty();
             for condition in &rule.conditions {
                 lints.condition(condition);
                 let joined = inner.options.repeated_headers == RepeatedHeaders::Joined;
@@ -67,6 +68,21 @@ impl Lints<'_> {
                 "denies every call, whatever else is allowed",
                 "give it principals or paths, or take the server down",
             ),
+        }
+    }
+
+    fn empty(&mut self) {
+        for list in &self.rule.empty {
+            let any = match *list {
+                "principals" => "everybody fits",
+                "paths" => "every method fits",
+                _ => "any headers fit",
+            };
+            self.add(
+                "empty-list",
+                &format!("has an empty {list:?}, which asks for nothing: {any}"),
+                "leave the key out where any will do, and the rule where none should",
+            );
         }
     }
 

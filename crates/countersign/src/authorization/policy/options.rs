@@ -98,7 +98,8 @@ impl PolicyOptions {
     /// Rules of the file that deny go first, then those that allow, then annotations. An allow rule
     /// whose `paths` match a method, other than by `*` alone, takes the place of the method's
     /// annotation, a denial too: the file has the last word. A rule for all methods stands beside
-    /// the annotations. Groups that an annotation names are the file's. `allow_rules` may be left
+    /// the annotations, if it has no `paths` or has `*` among them. `/*` is no such rule, although
+    /// it matches all methods too: it takes the place of *every* annotation. Groups that an annotation names are the file's. `allow_rules` may be left
     /// out where annotations allow something.
     #[must_use]
     pub fn with_annotations(mut self, annotations: Annotations) -> Self {

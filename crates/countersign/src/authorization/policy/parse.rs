@@ -31,6 +31,8 @@ pub(super) struct Rule {
     pub(super) name: Arc<str>,
     pub(super) place: Place,
     pub(super) conditions: Vec<Condition>,
+    /// The lists in it that are there and empty, and so ask for nothing.
+    pub(super) empty: Vec<&'static str>,
 }
 
 /// What a rule may refer to.
@@ -128,29 +130,28 @@ fn rules(fields: Fields<'_>, list: &str, around: Around<'_>) -> Result<Vec<Rule>
 fn rule(node: &Node, around: Around<'_>) -> Result<Rule, InvalidPolicy> {
     let fields = Fields::of(node, "a rule", &["name", "source", "request", own::KEY])?;
     let name = fields.name("name")?.into();
-    let mut conditions = Vec::new();
+    let (mut conditions, mut empty) = (Vec::new(), Vec::new());
     if let Some(node) = fields.get("request") {
-        request(node, &mut conditions)?;
+        request(node, &mut conditions, &mut empty)?;
     }
     if let Some(node) = fields.get("source") {
-        source(node, &mut conditions, around)?;
+        source(node, &mut conditions, &mut empty, around)?;
     }
     // Last, as the dearest to ask.
     if let Some(node) = fields.get(own::KEY) {
         own::rule(node, &mut conditions, around)?;
     }
-    Ok(Rule { name, place: fields.place(), conditions })
+    Ok(Rule { name, place: fields.place(), conditions, empty })
 }
 
 fn source(
     node: &Node,
     conditions: &mut Vec<Condition>,
+    empty: &mut Vec<&'static str>,
     around: Around<'_>,
 ) -> Result<(), InvalidPolicy> {
     let fields = Fields::of(node, "\"source\"", &["principals", own::KEY])?;
-    let principals = fields.texts("principals")?;
-    // No principals are no condition (gRFC A43).
-    if !principals.is_empty() {
+    if let Some(principals) = asked(fields, "principals", empty)? {
         conditions.push(Condition::Principals(TextSet::new(&principals)));
     }
     match fields.get(own::KEY) {
@@ -159,11 +160,17 @@ fn source(
     }
 }
 
-fn request(node: &Node, conditions: &mut Vec<Condition>) -> Result<(), InvalidPolicy> {
+fn request(
+    node: &Node,
+    conditions: &mut Vec<Condition>,
+    empty: &mut Vec<&'static str>,
+) -> Result<(), InvalidPolicy> {
     let fields = Fields::of(node, "\"request\"", &["paths", "headers", own::KEY])?;
-    let paths = fields.texts("paths")?;
-    if !paths.is_empty() {
+    if let Some(paths) = asked(fields, "paths", empty)? {
         conditions.push(Condition::Paths(TextSet::new(&paths)));
+    }
+    if fields.get("headers").is_some() && fields.list("headers")?.is_empty() {
+        empty.push("headers");
     }
     for (index, node) in fields.list("headers")?.iter().enumerate() {
         let header = header(node).map_err(|e| e.within(format!("\"headers\" {index}")))?;
@@ -173,6 +180,20 @@ fn request(node: &Node, conditions: &mut Vec<Condition>) -> Result<(), InvalidPo
         Some(node) => own::request(node, conditions),
         None => Ok(()),
     }
+}
+
+/// A list of texts, one of which has to match. An empty one is no condition (gRFC A43), and is
+/// noted.
+fn asked(
+    fields: Fields<'_>,
+    name: &'static str,
+    empty: &mut Vec<&'static str>,
+) -> Result<Option<Vec<String>>, InvalidPolicy> {
+    let texts = fields.texts(name)?;
+    if texts.is_empty() && fields.get(name).is_some() {
+        empty.push(name);
+    }
+    Ok(Some(texts).filter(|texts| !texts.is_empty()))
 }
 
 pub(super) fn header(node: &Node) -> Result<Condition, InvalidPolicy> {

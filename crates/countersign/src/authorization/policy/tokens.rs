@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::callers::{Keys, keys_of_token};
 use super::condition::token;
@@ -38,8 +38,13 @@ pub(super) struct TokenRule {
 }
 
 /// The values of a claim, any of which will do: texts, numbers and booleans.
+///
+/// A number is the same however it is written: `1`, `1.0` and `1e0`. A whole one of more than 15
+/// digits has to be written without a fraction in both places: beyond, readers of fractions do not
+/// agree on the last digit (RFC 8259 §6), and a neighbour is somebody else.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClaimValues {
+    /// Numbers among them as [`plain`] has them.
     all: Vec<Value>,
     /// The same where they are many.
     known: Option<HashSet<Value>>,
@@ -151,7 +156,14 @@ impl fmt::Display for Gap<'_> {
 }
 
 impl ClaimValues {
-    pub(super) fn new(all: Vec<Value>) -> Self {
+    pub(super) fn new(mut all: Vec<Value>) -> Self {
+        for value in &mut all {
+            if let Value::Number(number) = value
+                && let Some(whole) = plain(number)
+            {
+                *number = whole;
+            }
+        }
         let known = (all.len() > FEW).then(|| all.iter().cloned().collect());
         Self { all, known }
     }
@@ -169,11 +181,34 @@ impl ClaimValues {
     }
 
     fn contains(&self, one: &Value) -> bool {
-        match (&self.known, one) {
+        match one {
             // No value is one of these, and they may be long.
-            (_, Value::Null | Value::Array(_) | Value::Object(_)) => false,
-            (Some(known), one) => known.contains(one),
-            (None, one) => self.all.contains(one),
+            Value::Null | Value::Array(_) | Value::Object(_) => false,
+            Value::Number(number) => match plain(number) {
+                Some(whole) => self.lists(&whole.into()),
+                None => self.lists(one),
+            },
+            Value::Bool(_) | Value::String(_) => self.lists(one),
         }
     }
+
+    fn lists(&self, one: &Value) -> bool {
+        match &self.known {
+            Some(known) => known.contains(one),
+            None => self.all.contains(one),
+        }
+    }
+}
+
+/// A number that is whole and was written as if it were not, as it is written otherwise.
+fn plain(number: &Number) -> Option<Number> {
+    /// What binary64 keeps of any fraction, and what reading one is off by is less than a half.
+    const FIFTEEN_DIGITS: f64 = 999_999_999_999_999.0;
+    if number.is_i64() || number.is_u64() {
+        return None;
+    }
+    let is_whole = |value: &f64| value.fract() == 0.0 && value.abs() <= FIFTEEN_DIGITS;
+    let value = number.as_f64().filter(is_whole)?;
+    // Exact within these bounds, and -0.0 becomes 0.
+    Some((value as i64).into())
 }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
 
-use super::call::transport_error;
+use super::answer::transport_error;
 use super::connection::Busy;
 use super::error::{CallError, CallPhase};
 

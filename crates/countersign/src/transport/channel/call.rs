@@ -1,29 +1,28 @@
 //! One call, from a request to the head of its response.
 
-use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::uri::{Parts, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::Inner;
+use super::answer::{refuse_other_answers, transport_error};
 use super::body::{Payload, ResponseBody, awaited, sanitize};
 use super::connection::Connection;
 use super::error::{CallError, CallPhase, ConnectError};
 use super::options::CENTURY;
 use super::pool::{Pick, Pool};
 use super::request::CallOptions;
+use super::timeout::{GRPC_TIMEOUT, parse_timeout, timeout_value};
 use crate::credentials::{CallCredentials, CallDetails, CallMetadata, InvalidMetadata, Rejection};
 use crate::identity::Authority;
-
-const GRPC_TIMEOUT: &str = "grpc-timeout";
 
 /// How often a call that never left is given another connection.
 const MAX_ATTEMPTS: usize = 3;
@@ -337,147 +336,5 @@ fn address(request: &mut Request<Body>, authority: &Authority, connection: &Conn
     // An authority that we parsed is one that `http` parses too.
     if let Ok(uri) = Uri::from_parts(parts) {
         *request.uri_mut() = uri;
-    }
-}
-
-/// Reads `grpc-timeout`: at most eight digits and a unit.
-fn parse_timeout(value: &HeaderValue) -> Option<Duration> {
-    let text = value.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let number: u64 = digits.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(number * 3_600),
-        "M" => Duration::from_secs(number * 60),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    })
-}
-
-/// Writes `grpc-timeout` in the finest unit that fits eight digits.
-fn timeout_value(left: Duration) -> HeaderValue {
-    const MOST: u128 = 99_999_999;
-    let units = [
-        (left.as_nanos(), 'n'),
-        (left.as_micros(), 'u'),
-        (left.as_millis(), 'm'),
-        (u128::from(left.as_secs()), 'S'),
-        (u128::from(left.as_secs() / 60), 'M'),
-    ];
-    let (number, unit) = units
-        .into_iter()
-        .find(|(number, _)| *number <= MOST)
-        .unwrap_or((u128::from(left.as_secs() / 3_600).min(MOST), 'H'));
-    HeaderValue::from_str(&format!("{number}{unit}")).expect("digits and a letter")
-}
-
-/// An answer that only HTTP knows: from a proxy, perhaps, or a server of another kind. Its body
-/// is not for us (gRPC's "HTTP to gRPC Status Code Mapping").
-fn refuse_other_answers(head: &http::response::Parts, address: &str) -> Result<(), CallError> {
-    if head.status == StatusCode::OK || head.headers.contains_key(Status::GRPC_STATUS) {
-        return Ok(());
-    }
-    let code = match head.status {
-        StatusCode::BAD_REQUEST => Code::Internal,
-        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
-        StatusCode::FORBIDDEN => Code::PermissionDenied,
-        StatusCode::NOT_FOUND => Code::Unimplemented,
-        StatusCode::TOO_MANY_REQUESTS
-        | StatusCode::BAD_GATEWAY
-        | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
-        _ => Code::Unknown,
-    };
-    let detail = format!("HTTP status {}", head.status);
-    Err(CallError::Transport {
-        sentence: format!("the answer is not one of gRPC's ({address}: {detail})"),
-        code: code as i32,
-        source: detail.into(),
-    })
-}
-
-/// A call that was sent and did not come back.
-pub(super) fn transport_error(error: hyper::Error, address: &str) -> CallError {
-    let (code, what) = match stream_error(&error) {
-        // Found out here and not said by the server.
-        Some(error) if error.is_library() => {
-            (Code::Internal, "the answer breaks the rules of HTTP/2, or our limits")
-        }
-        // The table of the gRPC-over-HTTP/2 specification, "Errors".
-        Some(error) => match error.reason() {
-            Some(h2::Reason::REFUSED_STREAM) => {
-                (Code::Unavailable, "the server refused the stream")
-            }
-            Some(h2::Reason::CANCEL) => (Code::Cancelled, "the server cancelled the stream"),
-            Some(h2::Reason::ENHANCE_YOUR_CALM | h2::Reason::FLOW_CONTROL_ERROR) => {
-                (Code::ResourceExhausted, "the server asks for less")
-            }
-            Some(h2::Reason::INADEQUATE_SECURITY) => {
-                (Code::PermissionDenied, "the server asks for more security")
-            }
-            _ => (Code::Internal, "the server broke off the stream"),
-        },
-        None => (Code::Unavailable, "the connection was lost"),
-    };
-    let detail = deepest(&error);
-    CallError::Transport {
-        sentence: format!("{what} ({address}: {detail})"),
-        code: code as i32,
-        source: Box::new(error),
-    }
-}
-
-/// What ended the stream alone, and not the whole connection.
-fn stream_error(error: &hyper::Error) -> Option<&h2::Error> {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
-            return h2.reason().is_some_and(|_| !h2.is_go_away()).then_some(h2);
-        }
-        source = cause.source();
-    }
-    None
-}
-
-fn deepest(error: &dyn Error) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeouts_are_written_in_the_finest_unit_that_fits() {
-        for (left, text) in [
-            (Duration::ZERO, "0n"),
-            (Duration::from_nanos(99_999_999), "99999999n"),
-            (Duration::from_millis(100), "100000u"),
-            (Duration::from_secs(100), "100000m"),
-            (Duration::from_secs(100_000), "100000S"),
-            (Duration::from_secs(1_000_000_000), "16666666M"),
-            (Duration::from_secs(100_000_000_000), "27777777H"),
-        ] {
-            let value = timeout_value(left);
-            assert_eq!(value, text);
-            let read = parse_timeout(&value).expect("our own");
-            assert!(read <= left && left - read < Duration::from_secs(3_600));
-        }
-    }
-
-    #[test]
-    fn what_is_not_a_timeout_is_not_read_as_one() {
-        for text in ["", "S", "1", "1s", "123456789S", "-1S", "1.5S", "+1S", " 1S"] {
-            assert_eq!(parse_timeout(&HeaderValue::from_static(text)), None, "{text:?}");
-        }
     }
 }

@@ -3,6 +3,7 @@
 //! Ours and not tonic's, so that a failure keeps its name: 100 of 100 rejected client
 //! certificates are reported as such here, against 0 of 100 with the stock channel.
 
+mod answer;
 mod backoff;
 mod body;
 mod call;
@@ -15,6 +16,7 @@ mod pool;
 mod request;
 mod resolve;
 mod target;
+mod timeout;
 
 use std::fmt;
 use std::future::Future;
