@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use tonic::Status;
 use tower_layer::Layer;
@@ -24,6 +25,10 @@ struct Inner {
     callers: Arc<[Authenticated]>,
     /// Whether anything of what proved them can end while a call goes on.
     may_end: bool,
+    /// When the first of them ends.
+    ends: Option<SystemTime>,
+    /// When the first of them or of their leases ends by itself.
+    steady_until: Option<SystemTime>,
     /// Which of the policies that followed each other decided.
     generation: u64,
     /// That policy, where it is put on record.
@@ -45,7 +50,20 @@ impl AuthContext {
         let may_end = callers.iter().any(|caller| {
             caller.expires_at().is_some() || caller.lease_of_call().is_some_and(Lease::may_end)
         });
-        Self { inner: Arc::new(Inner { permit, callers, may_end, generation, policy }) }
+        let leases = || callers.iter().filter_map(Authenticated::lease_of_call);
+        let ends = callers.iter().filter_map(Authenticated::expires_at).min();
+        let steady_until = leases().filter_map(Lease::ends_at).chain(ends).min();
+        Self {
+            inner: Arc::new(Inner {
+                permit,
+                callers,
+                may_end,
+                ends,
+                steady_until,
+                generation,
+                policy,
+            }),
+        }
     }
 
     /// What the answer's `dpop-nonce` says, if anything (RFC 9449 §8.2).
@@ -71,6 +89,20 @@ impl AuthContext {
     /// Whether the call has to be watched.
     pub(super) fn may_end(&self) -> bool {
         self.inner.may_end
+    }
+
+    /// When the first of those ends who were proven.
+    pub(super) fn ends(&self) -> Option<SystemTime> {
+        self.inner.ends
+    }
+
+    /// Whether neither time nor a change has ended anything of what proved them. The clock is read
+    /// only where time can.
+    #[inline]
+    pub(super) fn holds(&self, now: impl FnOnce() -> SystemTime) -> bool {
+        let is_current = |one: &Authenticated| one.lease_of_call().is_none_or(Lease::is_current);
+        self.inner.steady_until.is_none_or(|end| now() < end)
+            && self.inner.callers.iter().all(is_current)
     }
 
     /// Whether it is about these callers, as they were proven then.
