@@ -40,8 +40,10 @@ impl DecisionIds {
 
 impl DecisionId {
     fn of(number: u64) -> Self {
-        let digit = |at: usize| b"0123456789abcdef"[(number >> (60 - 4 * at)) as usize & 0xf];
-        Self(std::array::from_fn(digit))
+        let bytes = number.to_be_bytes();
+        let nibble = |at: usize| (bytes[at / 2] >> (4 * (1 - at % 2))) & 0xf;
+        let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+        Self(std::array::from_fn(|at| digit(nibble(at))))
     }
 
     /// Its digits.
@@ -309,6 +311,13 @@ mod tests {
             (0..1_000).map(|_| ids.next().to_string()).collect();
         assert_eq!(names.len(), 1_000);
         assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_hexdigit())));
+    }
+
+    #[test]
+    fn a_decisions_name_is_its_number_in_hexadecimal_digits() {
+        for number in [0, 1, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX] {
+            assert_eq!(DecisionId::of(number).to_string(), format!("{number:016x}"));
+        }
     }
 
     #[test]
