@@ -50,9 +50,10 @@ impl AuthContext {
         let may_end = callers.iter().any(|caller| {
             caller.expires_at().is_some() || caller.lease_of_call().is_some_and(Lease::may_end)
         });
-        let leases = || callers.iter().filter_map(Authenticated::lease_of_call);
-        let ends = callers.iter().filter_map(Authenticated::expires_at).min();
-        let steady_until = leases().filter_map(Lease::ends_at).chain(ends).min();
+        let (ends, steady_until) = match may_end {
+            true => ends_of(&callers),
+            false => (None, None),
+        };
         Self {
             inner: Arc::new(Inner {
                 permit,
@@ -126,6 +127,13 @@ impl AuthContext {
     pub fn rule(&self) -> &str {
         self.inner.permit.rule()
     }
+}
+
+/// When the first of them ends, and when the first of them or of their leases does.
+fn ends_of(callers: &[Authenticated]) -> (Option<SystemTime>, Option<SystemTime>) {
+    let ends = callers.iter().filter_map(Authenticated::expires_at).min();
+    let leases = callers.iter().filter_map(Authenticated::lease_of_call);
+    (ends, leases.filter_map(Lease::ends_at).chain(ends).min())
 }
 
 /// What a handler may ask of the request that reached it.

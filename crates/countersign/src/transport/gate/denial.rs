@@ -40,10 +40,8 @@ impl DecisionIds {
 
 impl DecisionId {
     fn of(number: u64) -> Self {
-        let bytes = number.to_be_bytes();
-        let nibble = |at: usize| (bytes[at / 2] >> (4 * (1 - at % 2))) & 0xf;
-        let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
-        Self(std::array::from_fn(|at| digit(nibble(at))))
+        let digit = |at: usize| b"0123456789abcdef"[(number >> (60 - 4 * at)) as usize & 0xf];
+        Self(std::array::from_fn(digit))
     }
 
     /// Its digits.
