@@ -183,21 +183,20 @@ impl Audit {
     /// # Errors
     ///
     /// A sink without which no call may go on has no room. Then nobody has the event.
-    pub(crate) fn record(&self, wanted: Wanted, event: AuditEvent) -> Result<(), NoRoom> {
-        let event = Arc::new(event);
+    pub(crate) fn record(&self, wanted: Wanted, event: &Arc<AuditEvent>) -> Result<(), NoRoom> {
         let refuse = |outlet: &&Outlet| outlet.when_full == WhenFull::RefuseCall;
         let mut strict = self.outlets(wanted).filter(refuse);
         match (strict.next(), strict.next()) {
             (None, _) => {}
-            (Some(only), None) => match only.queue.try_push(&event) {
+            (Some(only), None) => match only.queue.try_push(event) {
                 true => {}
                 false => return Err(NoRoom),
             },
             // All or none: what one of them has must have happened.
-            (Some(_), Some(_)) => self.record_in_all(wanted, &event)?,
+            (Some(_), Some(_)) => self.record_in_all(wanted, event)?,
         }
         for outlet in self.outlets(wanted).filter(|outlet| !refuse(outlet)) {
-            outlet.queue.offer(Arc::clone(&event));
+            outlet.queue.offer(Arc::clone(event));
         }
         Ok(())
     }

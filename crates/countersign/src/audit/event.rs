@@ -188,7 +188,7 @@ impl AuditEvent {
         all
     }
 
-    fn each<'a, E>(
+    pub(super) fn each<'a, E>(
         &'a self,
         mut each: impl FnMut(&'static str, AuditValue<'a>) -> Result<(), E>,
     ) -> Result<(), E> {

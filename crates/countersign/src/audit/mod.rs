@@ -38,6 +38,7 @@ mod call_ids;
 mod collect;
 mod event;
 mod grpc;
+mod json;
 mod options;
 mod queue;
 mod report;

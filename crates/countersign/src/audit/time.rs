@@ -1,6 +1,5 @@
 //! Times as RFC 3339 writes them, with fractions.
 
-use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A time in UTC with so many digits of its second, nine at most, as `2026-11-29T11:20:07.5Z`.
@@ -10,16 +9,36 @@ pub(super) fn rfc3339(time: SystemTime, digits: usize) -> String {
     let seconds = since.as_secs();
     let (year, month, day) = date(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let mut out = String::with_capacity(30);
-    let fraction = since.subsec_nanos();
-    // Writing into a `String` cannot fail.
-    let _ = write!(
-        out,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}"
-    );
-    out.truncate(out.len() - (9 - digits));
-    out.push('Z');
-    out
+    let fraction = u64::from(since.subsec_nanos());
+    // By hand: every record has one, and `write!` takes ten times as long.
+    let mut out = Vec::with_capacity(30);
+    for (number, least, then) in [
+        (year, 4, b'-'),
+        (month, 2, b'-'),
+        (day, 2, b'T'),
+        (hour, 2, b':'),
+        (minute, 2, b':'),
+        (second, 2, b'.'),
+        (fraction, 9, b'Z'),
+    ] {
+        padded(&mut out, number, least);
+        out.push(then);
+    }
+    out.truncate(out.len() - 1 - (9 - digits));
+    out.push(b'Z');
+    String::from_utf8(out).expect("digits and what stands between them")
+}
+
+/// A number with so many digits at least.
+fn padded(out: &mut Vec<u8>, number: u64, least: usize) {
+    let mut digits = [b'0'; 20];
+    let (mut at, mut left) = (digits.len(), number);
+    while left > 0 {
+        at -= 1;
+        digits[at] += (left % 10) as u8;
+        left /= 10;
+    }
+    out.extend_from_slice(&digits[at.min(digits.len() - least)..]);
 }
 
 /// Year, month and day of the proleptic Gregorian calendar, for a count of days since 1970.

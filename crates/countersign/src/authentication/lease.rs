@@ -85,6 +85,7 @@ impl Lease {
     }
 
     /// Whether nothing changed since it was granted, whatever the time.
+    #[inline]
     pub fn is_current(&self) -> bool {
         are_current(self.grants())
     }

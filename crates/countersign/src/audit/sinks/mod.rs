@@ -32,7 +32,7 @@ fn push_line(
     let before = line.len();
     let written = match in_grpc_format {
         true => serde_json::to_writer(&mut *line, &event.as_grpc()),
-        false => serde_json::to_writer(&mut *line, event),
+        false => event.write_json(line),
     };
     if let Err(error) = written {
         line.truncate(before);

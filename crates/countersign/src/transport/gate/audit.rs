@@ -18,9 +18,32 @@ use crate::identity::PeerIdentity;
 pub(super) struct Ongoing<'a> {
     pub(super) uri: &'a Uri,
     pub(super) peer: &'a PeerIdentity,
-    pub(super) call_ids: &'a CallIds,
-    /// The decision by which it was let pass, if that is on record.
-    pub(super) passed_as: Option<DecisionId>,
+    pub(super) began_as: &'a BeganAs,
+}
+
+/// What the record of a call's end has to say of its beginning.
+pub(super) enum BeganAs {
+    /// As this.
+    OnRecord(Arc<AuditEvent>),
+    /// Nobody wanted to hear that it was let pass.
+    Unrecorded(Box<CallIds>),
+}
+
+impl BeganAs {
+    fn call_ids(&self) -> &CallIds {
+        match self {
+            Self::OnRecord(event) => &event.call_ids,
+            Self::Unrecorded(call_ids) => call_ids,
+        }
+    }
+
+    /// The decision by which it was let pass.
+    fn passed_as(&self) -> Option<[u8; 16]> {
+        match self {
+            Self::OnRecord(event) => Some(event.id),
+            Self::Unrecorded(_) => None,
+        }
+    }
 }
 
 impl Inner {
@@ -30,7 +53,7 @@ impl Inner {
         self.audit.as_ref().map(|_| Instant::now())
     }
 
-    /// Puts a decision on record. The ID is of a call that passes.
+    /// Puts a decision on record. What is returned is of a call that passes.
     ///
     /// Where there is no room and no call may go on without, it is refused instead.
     #[inline]
@@ -38,7 +61,7 @@ impl Inner {
         &self,
         call: Call<'_>,
         decision: Decision,
-    ) -> (Decision, Option<DecisionId>) {
+    ) -> (Decision, Option<Arc<AuditEvent>>) {
         match &self.audit {
             None => (decision, None),
             Some(audit) => self.put_on_record(audit, call, decision),
@@ -50,7 +73,7 @@ impl Inner {
         audit: &Audit,
         call: Call<'_>,
         mut decision: Decision,
-    ) -> (Decision, Option<DecisionId>) {
+    ) -> (Decision, Option<Arc<AuditEvent>>) {
         // Where no rule was asked, the policy that would have been.
         let policy = decision.policy().cloned().or_else(|| self.authorizer.current());
         let passes = matches!(decision, Decision::Pass(..));
@@ -62,12 +85,12 @@ impl Inner {
         if let Decision::Refused(refusal) = &mut decision {
             refusal.decision = Some(id);
         }
-        let event = self.event(call, &decision, id, policy.clone());
-        let is_known = event.is_known;
-        if audit.record(wanted, event).is_ok() {
-            return (decision, passes.then_some(id));
+        let event = Arc::new(self.event(call, &decision, id, policy));
+        if audit.record(wanted, &event).is_ok() {
+            return (decision, passes.then_some(event));
         }
         let refused = Decision::Refused(Box::new(unrecorded(decision, id)));
+        let (is_known, policy) = (event.is_known, event.policy.clone());
         let event = AuditEvent { is_known, ..self.event(call, &refused, id, policy) };
         let wanted = self::wanted(audit, false, event.policy.as_ref());
         audit.note(wanted, event);
@@ -137,8 +160,8 @@ impl Inner {
             rule: refusal.rule.clone(),
             policy,
             refusal: Some(facts(refusal)),
-            call_ids: call.call_ids.clone(),
-            passed_as: call.passed_as.map(|id| id.bytes()),
+            call_ids: call.began_as.call_ids().clone(),
+            passed_as: call.began_as.passed_as(),
             latency: None,
         };
         audit.note(wanted, event);

@@ -29,8 +29,8 @@ pub(super) enum Authorizer {
 #[derive(Debug)]
 pub(super) struct PolicyAuthorizer {
     live: Arc<LivePolicy>,
-    /// Whether another policy may take its place.
-    may_change: bool,
+    /// Whether the one policy that there is reads headers. `None`: another may take its place.
+    reads_headers: Option<bool>,
     /// Kept for as long as policies have to meet them.
     _needs: Arc<GateNeeds>,
 }
@@ -66,9 +66,10 @@ impl Authorizer {
             }
             AuthorizationKind::Policy(policy) => {
                 let needs = Arc::new(needs());
+                let policy = meeting(&needs, policy)?;
                 Self::Policy(PolicyAuthorizer {
-                    may_change: false,
-                    live: Arc::new(LivePolicy::new(meeting(&needs, policy)?)),
+                    reads_headers: Some(policy.reads_headers()),
+                    live: Arc::new(LivePolicy::new(policy)),
                     _needs: needs,
                 })
             }
@@ -77,7 +78,7 @@ impl Authorizer {
                 let needs = file.asked_by(needs());
                 meeting(&needs, file.current())?;
                 Self::Policy(PolicyAuthorizer {
-                    may_change: true,
+                    reads_headers: None,
                     live: Arc::clone(file.live()),
                     _needs: needs,
                 })
@@ -123,13 +124,15 @@ impl Authorizer {
 
     /// Counts the policies that there were; `None` where there is but one.
     pub(super) fn generation(&self) -> Option<u64> {
-        self.policy().filter(|policy| policy.may_change).map(|policy| policy.live.generation())
+        self.policy()
+            .filter(|policy| policy.reads_headers.is_none())
+            .map(|policy| policy.live.generation())
     }
 
     /// The headers of a call, where they are needed when it is asked about again. A copy of them
     /// costs as much as the decision, so they are not kept for a policy that might come.
     pub(super) fn keep(&self, headers: &HeaderMap) -> Option<Box<HeaderMap>> {
-        self.policy().filter(|policy| policy.live.load().reads_headers())?;
+        self.policy().filter(|policy| policy.reads_headers())?;
         Some(Box::new(headers.clone()))
     }
 }
@@ -160,6 +163,10 @@ struct Granted {
 }
 
 impl PolicyAuthorizer {
+    fn reads_headers(&self) -> bool {
+        self.reads_headers.unwrap_or_else(|| self.live.load().reads_headers())
+    }
+
     fn request<'a>(&self, gate: &Inner, question: Question<'a>) -> PolicyRequest<'a> {
         let Question { path, headers, peer } = question;
         PolicyRequest::new(path, headers, PeerFacts::from(peer), gate.clock.now())

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use tonic::Status;
 use tower_layer::Layer;
@@ -24,6 +25,10 @@ struct Inner {
     callers: Arc<[Authenticated]>,
     /// Whether anything of what proved them can end while a call goes on.
     may_end: bool,
+    /// When the first of them ends.
+    ends: Option<SystemTime>,
+    /// When the first of them or of their leases ends by itself.
+    steady_until: Option<SystemTime>,
     /// Which of the policies that followed each other decided.
     generation: u64,
     /// That policy, where it is put on record.
@@ -45,7 +50,21 @@ impl AuthContext {
         let may_end = callers.iter().any(|caller| {
             caller.expires_at().is_some() || caller.lease_of_call().is_some_and(Lease::may_end)
         });
-        Self { inner: Arc::new(Inner { permit, callers, may_end, generation, policy }) }
+        let (ends, steady_until) = match may_end {
+            true => ends_of(&callers),
+            false => (None, None),
+        };
+        Self {
+            inner: Arc::new(Inner {
+                permit,
+                callers,
+                may_end,
+                ends,
+                steady_until,
+                generation,
+                policy,
+            }),
+        }
     }
 
     /// What the answer's `dpop-nonce` says, if anything (RFC 9449 §8.2).
@@ -73,6 +92,20 @@ impl AuthContext {
         self.inner.may_end
     }
 
+    /// When the first of those ends who were proven.
+    pub(super) fn ends(&self) -> Option<SystemTime> {
+        self.inner.ends
+    }
+
+    /// Whether neither time nor a change has ended anything of what proved them. The clock is read
+    /// only where time can.
+    #[inline]
+    pub(super) fn holds(&self, now: impl FnOnce() -> SystemTime) -> bool {
+        let is_current = |one: &Authenticated| one.lease_of_call().is_none_or(Lease::is_current);
+        self.inner.steady_until.is_none_or(|end| now() < end)
+            && self.inner.callers.iter().all(is_current)
+    }
+
     /// Whether it is about these callers, as they were proven then.
     pub(super) fn is_about(&self, callers: &Arc<[Authenticated]>) -> bool {
         Arc::ptr_eq(&self.inner.callers, callers)
@@ -94,6 +127,13 @@ impl AuthContext {
     pub fn rule(&self) -> &str {
         self.inner.permit.rule()
     }
+}
+
+/// When the first of them ends, and when the first of them or of their leases does.
+fn ends_of(callers: &[Authenticated]) -> (Option<SystemTime>, Option<SystemTime>) {
+    let ends = callers.iter().filter_map(Authenticated::expires_at).min();
+    let leases = callers.iter().filter_map(Authenticated::lease_of_call);
+    (ends, leases.filter_map(Lease::ends_at).chain(ends).min())
 }
 
 /// What a handler may ask of the request that reached it.

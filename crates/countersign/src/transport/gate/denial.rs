@@ -312,6 +312,13 @@ mod tests {
     }
 
     #[test]
+    fn a_decisions_name_is_its_number_in_hexadecimal_digits() {
+        for number in [0, 1, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX] {
+            assert_eq!(DecisionId::of(number).to_string(), format!("{number:016x}"));
+        }
+    }
+
+    #[test]
     fn each_class_has_its_code_reason_and_challenge() {
         let invalid = Some("Bearer realm=\"grpc\", error=\"invalid_token\"");
         for (reason, code, name, challenge) in [

@@ -117,12 +117,12 @@ impl Inner {
     pub(super) fn admit(
         &self,
         extensions: &mut Extensions,
-        info: Option<ConnectionInfo>,
+        info: Option<&ConnectionInfo>,
         context: AuthContext,
     ) {
         extensions.insert(context);
         if let Some(info) = info {
-            put_tonics_own(extensions, &info, self.tonic_connection_info);
+            put_tonics_own(extensions, info, self.tonic_connection_info);
         }
     }
 

@@ -12,10 +12,11 @@ use tower_service::Service;
 use super::body::GateBody;
 use super::context::AuthContext;
 use super::decision::{Call, Decision};
-use super::denial::{self, DecisionId};
+use super::denial;
 use super::layer::Inner;
 use super::metering::Flow;
 use super::watch::Watch;
+use crate::audit::AuditEvent;
 use crate::authentication::Carried;
 use crate::identity::PeerIdentity;
 use crate::transport::server::{ConnectionInfo, connection_info};
@@ -71,8 +72,8 @@ where
         };
         let decided = self.gate.decide_now(call).map(|it| self.gate.settled_now(call, it));
         let state = match decided {
-            Some(Ok((Decision::Pass(context, carried), flow, id))) => {
-                let pass = Pass { context, carried, info, flow, id, nonce: None };
+            Some(Ok((Decision::Pass(context, carried), flow, record))) => {
+                let pass = Pass { context, carried, info, flow, record, nonce: None };
                 pass.enter(&self.gate, &mut self.inner, request)
             }
             Some(Ok((Decision::Refused(refusal), ..))) => {
@@ -112,13 +113,13 @@ impl Inner {
 
     #[inline]
     fn recorded(&self, call: Call<'_>, (decision, flow): (Decision, Option<Box<Flow>>)) -> Settled {
-        let (decision, id) = self.audited(call, decision);
-        (decision, flow, id)
+        let (decision, record) = self.audited(call, decision);
+        (decision, flow, record)
     }
 }
 
-/// A decision that is counted and on record.
-type Settled = (Decision, Option<Box<Flow>>, Option<DecisionId>);
+/// A decision that is counted and on record; the record is of a call that passes.
+type Settled = (Decision, Option<Box<Flow>>, Option<Arc<AuditEvent>>);
 
 /// What a call that was let pass takes along.
 struct Pass {
@@ -127,8 +128,8 @@ struct Pass {
     /// The connection that it came by, where that is known.
     info: Option<ConnectionInfo>,
     flow: Option<Box<Flow>>,
-    /// Under which the decision is on record.
-    id: Option<DecisionId>,
+    /// The decision, where it is on record.
+    record: Option<Arc<AuditEvent>>,
     nonce: Option<Box<HeaderValue>>,
 }
 
@@ -144,15 +145,13 @@ impl Pass {
     where
         S: Service<Request<GateBody<ReqBody>>>,
     {
-        let watching = Watch::of(gate, &request, &self.context);
+        let watching = Watch::of(gate, &request, &self.context, self.record);
         // A credential that somebody reads never reaches a handler.
         let credential = self.carried.take(request.headers_mut());
-        let peer = || self.info.as_ref().map_or_else(PeerIdentity::unknown, |it| it.peer().clone());
-        let watch = watching
-            .map(|it| it.start(gate, request.uri(), peer(), &self.context, credential, self.id));
+        gate.admit(request.extensions_mut(), self.info.as_ref(), self.context);
+        let watch = watching.map(|it| it.start(gate, request.uri(), self.info, credential));
         let (from_caller, to_caller) = watch.unzip();
         let of_request = self.flow.as_ref().and_then(|flow| flow.of_request());
-        gate.admit(request.extensions_mut(), self.info, self.context);
         let future =
             inner.call(request.map(|body| GateBody::request(body, from_caller, of_request)));
         State::Inner { future, watch: to_caller, flow: self.flow, nonce: self.nonce }
@@ -192,10 +191,10 @@ where
         None => gate.decide(call).await,
     };
     match gate.settled_by_store(call, decision).await {
-        (Decision::Pass(context, carried), flow, id) => {
+        (Decision::Pass(context, carried), flow, record) => {
             // A proof counts once, so it is never judged without a wait.
             let nonce = context.next_nonce().and_then(|nonce| nonce.parse().ok()).map(Box::new);
-            let pass = Pass { context, carried, info, flow, id, nonce };
+            let pass = Pass { context, carried, info, flow, record, nonce };
             pass.enter(&gate, &mut inner, Request::from_parts(parts, body))
         }
         (Decision::Refused(refusal), ..) => State::refused(gate.refuse(call, &refusal)),

@@ -11,33 +11,32 @@ use http::uri::Uri;
 use http::{HeaderMap, HeaderValue, Request};
 use tokio::time::{Instant, Sleep};
 
-use super::audit::Ongoing;
+use super::audit::{BeganAs, Ongoing};
 use super::authorizer::Question;
 use super::context::AuthContext;
 use super::decision::Refusal;
 use super::denial::DecisionId;
 use super::layer::Inner;
 use super::watching::StreamExpiry;
-use crate::audit::CallIds;
+use crate::audit::{AuditEvent, CallIds};
 use crate::authentication::{Authenticated, CallTarget, Carrier, Lease, Presented, Reason};
 use crate::authorization::Permit;
 use crate::identity::{MethodPath, PeerIdentity};
+use crate::transport::server::ConnectionInfo;
 
 /// One call that goes on, as both of its halves know it.
 struct Watched {
     gate: Arc<Inner>,
     uri: Uri,
-    peer: PeerIdentity,
+    /// The connection that it came by, where that is known.
+    info: Option<ConnectionInfo>,
     context: AuthContext,
     /// As it was sent, where it may have to be looked at again. Gone with the call.
     credential: Option<(Carrier, HeaderValue)>,
     /// Where a policy may have to be asked again.
     headers: Option<Box<HeaderMap>>,
-    /// For the record of its end.
-    call_ids: CallIds,
-    passed_as: Option<DecisionId>,
-    /// When the first of those ends whom it began with.
-    ends: Option<SystemTime>,
+    /// For the record of its end, where there is an audit.
+    began_as: Option<BeganAs>,
     is_over: AtomicBool,
     state: Mutex<State>,
 }
@@ -88,10 +87,11 @@ pub(super) struct Watch {
 
 /// How a call that begins is to be watched.
 pub(super) struct ToWatch {
+    context: AuthContext,
     warns: bool,
     /// What it came with, where a policy may have to be asked again.
     headers: Option<Box<HeaderMap>>,
-    call_ids: CallIds,
+    began_as: Option<BeganAs>,
 }
 
 impl Watch {
@@ -101,19 +101,25 @@ impl Watch {
     /// How a call is to be watched, which still has its whole metadata; `None` where nothing can
     /// end it.
     #[inline]
-    pub(super) fn of<B>(gate: &Inner, call: &Request<B>, context: &AuthContext) -> Option<ToWatch> {
+    pub(super) fn of<B>(
+        gate: &Inner,
+        call: &Request<B>,
+        context: &AuthContext,
+        record: Option<Arc<AuditEvent>>,
+    ) -> Option<ToWatch> {
         if !context.may_end() && gate.authorizer.generation().is_none() {
             return None;
         }
         let mode = gate.watching.mode(call.uri().path());
         let warns = mode == StreamExpiry::Warn;
         (mode != StreamExpiry::Ignore).then(|| ToWatch {
+            context: context.clone(),
             warns,
             headers: gate.authorizer.keep(call.headers()),
-            call_ids: match gate.audit {
-                Some(_) => CallIds::of(call.headers()),
-                None => CallIds::default(),
-            },
+            began_as: gate.audit.as_ref().map(|_| match record {
+                Some(event) => BeganAs::OnRecord(event),
+                None => BeganAs::Unrecorded(Box::new(CallIds::of(call.headers()))),
+            }),
         })
     }
 
@@ -122,10 +128,17 @@ impl Watch {
     }
 
     /// Looks whether the call is over. Where `idle`, arranges to be woken when it may be.
+    #[inline]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, idle: bool) -> Poll<Arc<Over>> {
         if !idle && self.check.is_none() && self.watched.is_as_it_began() {
             return Poll::Pending;
         }
+        self.look(cx, idle)
+    }
+
+    /// The same, and takes the lock.
+    #[inline(never)]
+    fn look(&mut self, cx: &mut Context<'_>, idle: bool) -> Poll<Arc<Over>> {
         loop {
             let begin = match self.watched.look() {
                 Look::Over(over) => return Poll::Ready(over),
@@ -175,16 +188,12 @@ impl ToWatch {
         self,
         gate: &Arc<Inner>,
         uri: &Uri,
-        peer: PeerIdentity,
-        context: &AuthContext,
+        info: Option<ConnectionInfo>,
         credential: Option<(Carrier, HeaderValue)>,
-        passed_as: Option<DecisionId>,
     ) -> (Watch, Watch) {
-        let callers = context.callers();
-        let credential = credential.filter(|_| may_end(callers));
-        let ends = end_of(callers);
+        let context = self.context;
         let state = State {
-            ends,
+            ends: context.ends(),
             callers: None,
             generation: context.generation(),
             warns: self.warns,
@@ -197,13 +206,11 @@ impl ToWatch {
         let watched = Arc::new(Watched {
             gate: Arc::clone(gate),
             uri: uri.clone(),
-            peer,
-            context: context.clone(),
-            credential,
+            info,
+            credential: credential.filter(|_| may_end(context.callers())),
+            context,
             headers: self.headers,
-            call_ids: self.call_ids,
-            passed_as,
-            ends,
+            began_as: self.began_as,
             is_over: AtomicBool::new(false),
             state: Mutex::new(state),
         });
@@ -226,16 +233,16 @@ impl Watched {
     }
 
     /// Whether nothing has happened since the call began. Every frame asks, so without the lock.
+    #[inline]
     fn is_as_it_began(&self) -> bool {
-        if self.is_over.load(Ordering::Acquire) {
-            return false;
-        }
-        let now = self.gate.clock.now();
         let generation = self.gate.authorizer.generation();
-        let holds = |one: &Authenticated| one.lease_of_call().is_none_or(|lease| lease.holds(now));
-        self.ends.is_none_or(|end| now < end)
+        !self.is_over.load(Ordering::Acquire)
             && generation.is_none_or(|now| now == self.context.generation())
-            && self.context.callers().iter().all(holds)
+            && self.context.holds(|| self.gate.clock.now())
+    }
+
+    fn peer(&self) -> PeerIdentity {
+        self.info.as_ref().map_or_else(PeerIdentity::unknown, |info| info.peer().clone())
     }
 
     fn look(&self) -> Look {
@@ -283,7 +290,7 @@ impl Watched {
         let none = HeaderMap::new();
         let path = MethodPath::parse(self.uri.path()).ok()?;
         let headers = self.headers.as_deref().unwrap_or(&none);
-        let question = Question { path, headers, peer: &self.peer };
+        let question = Question { path, headers, peer: &self.peer() };
         self.gate.permit_again(question, self.headers.is_some(), callers)
     }
 
@@ -325,10 +332,11 @@ impl Watched {
         }
         refusal.caller = self.context.caller().map(|caller| caller.principal().clone());
         let decision = self.gate.decisions.next();
-        self.gate.tell_ended(&self.uri, &self.peer, &refusal, decision);
-        let (uri, peer, call_ids, passed_as) =
-            (&self.uri, &self.peer, &self.call_ids, self.passed_as);
-        self.gate.record_end(&Ongoing { uri, peer, call_ids, passed_as }, &refusal, decision);
+        let (uri, peer) = (&self.uri, &self.peer());
+        self.gate.tell_ended(uri, peer, &refusal, decision);
+        if let Some(began_as) = &self.began_as {
+            self.gate.record_end(&Ongoing { uri, peer, began_as }, &refusal, decision);
+        }
         let over = Arc::new(Over { refusal, decision });
         state.over = Some(Arc::clone(&over));
         self.is_over.store(true, Ordering::Release);
@@ -340,7 +348,7 @@ impl Watched {
         let caller = self.context.caller().map(|caller| caller.principal());
         tracing::warn!(
             method = %super::denial::shortened(self.uri.path()),
-            peer = %self.peer.address(),
+            peer = %self.peer().address(),
             caller = caller.map(|caller| super::denial::shortened(caller.name())),
             "a stream goes on after its credential has ended"
         );
@@ -382,7 +390,8 @@ fn end_of(callers: &[Authenticated]) -> Option<SystemTime> {
 async fn check(watched: Arc<Watched>) -> Result<Arc<[Authenticated]>, Box<Refusal>> {
     let gate = &watched.gate;
     let credential = watched.credential.as_ref().map(|(carrier, value)| (*carrier, value));
-    let evidence = Presented::again(credential).evidence(&watched.peer);
+    let peer = watched.peer();
+    let evidence = Presented::again(credential).evidence(&peer);
     let mut evidence = evidence.map_err(Refusal::malformed)?.looked_at_again();
     let path = MethodPath::parse(watched.uri.path()).ok();
     if let Some(path) = path {
