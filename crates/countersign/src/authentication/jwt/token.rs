@@ -75,9 +75,13 @@ impl<'a> Header<'a> {
         if header.contains("zip") {
             return Err(TokenError::Header("`zip` is for encrypted tokens"));
         }
-        let mut text = |name: &str, problem: &'static str| match header.remove(name) {
+        let mut more = header.len();
+        let mut text = |name: &str, problem: &'static str| match header.take(name) {
             None => Ok(None),
-            Some(Member::Text(text)) => Ok(Some(text)),
+            Some(Member::Text(text)) => {
+                more -= 1;
+                Ok(Some(text))
+            }
             Some(Member::Other(_)) => Err(TokenError::Header(problem)),
         };
         let algorithm = text("alg", "`alg` is not text")?.ok_or(TokenError::Header("no `alg`"))?;
@@ -86,7 +90,7 @@ impl<'a> Header<'a> {
             return Err(TokenError::Header("`kid` is longer than 256 bytes"));
         }
         let kind = text("typ", "`typ` is not text")?;
-        Ok(Self { algorithm, kid, kind, has_more: !header.is_empty() })
+        Ok(Self { algorithm, kid, kind, has_more: more > 0 })
     }
 
     /// Whether `typ` is the media type, with or without `application/` (RFC 7515 §4.1.9).
