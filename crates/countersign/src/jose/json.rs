@@ -34,7 +34,9 @@ pub(crate) fn members(json: &str) -> Result<Members<'_>, serde_json::Error> {
 
 /// Whether there may be an object within the object: a second brace, be it in a text.
 fn has_objects_inside(json: &[u8]) -> bool {
-    json.iter().filter(|byte| **byte == b'{').nth(1).is_some()
+    // Counted in bytes, as many as such a count can hold: a processor then looks at many at once.
+    let braces = |part: &[u8]| part.iter().map(|byte| u8::from(*byte == b'{')).sum::<u8>();
+    json.chunks(255).map(|part| usize::from(braces(part))).sum::<usize>() > 1
 }
 
 /// An object without a member twice; what is inside its members may be anything.
@@ -211,6 +213,49 @@ mod tests {
             assert!(members.get("no such member").is_none());
         }
         read
+    }
+
+    /// The reader that looks only so far would take what is behind.
+    #[test]
+    fn an_object_inside_is_seen_wherever_it_stands() {
+        for before in (0..16).chain(240..270).chain(500..520) {
+            let text = "a".repeat(before);
+            assert!(object(format!(r#"{{"t":"{text}","a":{{"b":1}}}}"#).as_bytes()).is_some());
+            let twice = format!(r#"{{"t":"{text}","a":{{"b":1,"b":1}}}}"#);
+            assert!(object(twice.as_bytes()).is_none(), "after {before} bytes");
+        }
+        let many = format!(r#"{{"t":"{}"}}"#, "{".repeat(255));
+        assert!(has_objects_inside(many.as_bytes()), "255 of them and one");
+        assert!(!has_objects_inside(&many.as_bytes()[..6]), "one alone");
+    }
+
+    #[test]
+    fn names_that_are_nearly_alike_are_told_apart() {
+        let long = |middle: &str| format!("ab{middle}{}z", "x".repeat(300));
+        let all: Vec<String> = ["", "a", "aa", "aaa", "aba", "aab", "abca", "abda", "ab\\u0000a"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([long("1"), long("2"), long("12")])
+            .collect();
+        let members = |names: &[String]| {
+            let members: Vec<_> = names.iter().map(|name| format!("\"{name}\":1")).collect();
+            object(format!("{{{}}}", members.join(",")).as_bytes())
+        };
+        assert_eq!(members(&all).expect("each once").len(), all.len());
+        for one in &all {
+            let twice: Vec<_> = all.iter().chain([one]).cloned().collect();
+            assert!(members(&twice).is_none(), "{one:?} twice");
+            let without: Vec<_> = all.iter().filter(|name| *name != one).cloned().collect();
+            let json: Vec<_> = without.iter().map(|name| format!("\"{name}\":1")).collect();
+            let json = format!("{{{}}}", json.join(","));
+            let mut read = super::members(&json).expect("each once");
+            let name: String = serde_json::from_str(&format!("\"{one}\"")).expect("a name");
+            assert!(!read.contains(&name) && read.take(&name).is_none(), "{one:?}");
+            for other in without.iter().filter(|name| !name.contains('\\')) {
+                assert!(read.contains(other) && read.take(other).is_some(), "{other:?}");
+                assert!(read.get(other).is_some_and(Seen::is_null), "{other:?} was taken");
+            }
+        }
     }
 
     #[test]

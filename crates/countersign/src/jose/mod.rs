@@ -1,6 +1,7 @@
-//! What both ends of a token share: strict JSON, the algorithms, the name of a key.
+//! What both ends of a token share: strict JSON and base64url, the algorithms, the name of a key.
 
 mod algorithm;
+pub(crate) mod base64url;
 pub(crate) mod json;
 mod thumbprint;
 

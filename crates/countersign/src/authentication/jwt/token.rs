@@ -1,12 +1,11 @@
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use super::error::TokenError;
 use super::keys::KeySet;
 use crate::authentication::CallEvidence;
+use crate::jose::base64url;
 use crate::jose::json::{self, Member, Members, Seen};
 
 /// A token in JWS compact form (RFC 7515 §7.1), taken apart. Nothing is verified yet.
@@ -75,9 +74,13 @@ impl<'a> Header<'a> {
         if header.contains("zip") {
             return Err(TokenError::Header("`zip` is for encrypted tokens"));
         }
-        let mut text = |name: &str, problem: &'static str| match header.remove(name) {
+        let mut more = header.len();
+        let mut text = |name: &str, problem: &'static str| match header.take(name) {
             None => Ok(None),
-            Some(Member::Text(text)) => Ok(Some(text)),
+            Some(Member::Text(text)) => {
+                more -= 1;
+                Ok(Some(text))
+            }
             Some(Member::Other(_)) => Err(TokenError::Header(problem)),
         };
         let algorithm = text("alg", "`alg` is not text")?.ok_or(TokenError::Header("no `alg`"))?;
@@ -86,7 +89,7 @@ impl<'a> Header<'a> {
             return Err(TokenError::Header("`kid` is longer than 256 bytes"));
         }
         let kind = text("typ", "`typ` is not text")?;
-        Ok(Self { algorithm, kid, kind, has_more: !header.is_empty() })
+        Ok(Self { algorithm, kid, kind, has_more: more > 0 })
     }
 
     /// Whether `typ` is the media type, with or without `application/` (RFC 7515 §4.1.9).
@@ -102,11 +105,9 @@ impl<'a> Header<'a> {
     }
 }
 
-/// base64url as RFC 7515 §2 wants it: no padding, no spaces, and one spelling for each value.
 /// What is decoded, and the rest of the room.
 fn decoded<'a>(segment: &str, room: &'a mut [u8]) -> Result<(&'a [u8], &'a mut [u8]), TokenError> {
-    let length = URL_SAFE_NO_PAD
-        .decode_slice(segment, room)
+    let length = base64url::decode_into(segment, room)
         .map_err(|_| TokenError::Malformed("it is not base64url"))?;
     let (decoded, rest) = room.split_at_mut(length);
     Ok((decoded, rest))
@@ -119,6 +120,9 @@ fn object(json: &[u8]) -> Option<(&str, Members<'_>)> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     fn token(header: &str, payload: &str) -> String {

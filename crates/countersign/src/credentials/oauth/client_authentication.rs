@@ -6,10 +6,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Uri};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::assertion::{random_id, sign_jwt};
+use super::assertion::{JwtHeader, random_id, sign_jwt};
 use super::form::{Form, encoded};
 use super::signer::{SignError, Signer};
 use crate::secret::Secret;
@@ -124,7 +124,8 @@ impl ClientAuthentication {
                     None => endpoint.to_string(),
                 };
                 let claims = self.claims(&audience, now)?;
-                let assertion = sign_jwt(&**signer, "JWT", &claims).await?;
+                let assertion =
+                    sign_jwt(&**signer, &JwtHeader::of(&**signer), claims.as_bytes()).await?;
                 form.push("client_id", &self.id);
                 form.push("client_assertion_type", ASSERTION_TYPE);
                 form.push("client_assertion", assertion.expose());
@@ -143,7 +144,7 @@ impl ClientAuthentication {
     }
 
     /// What RFC 7523 §3 asks for, and `jti` so that the server can refuse a second use.
-    fn claims(&self, audience: &str, now: SystemTime) -> Result<Map<String, Value>, SignError> {
+    fn claims(&self, audience: &str, now: SystemTime) -> Result<String, SignError> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let claims = json!({
             "iss": self.id,
@@ -153,10 +154,7 @@ impl ClientAuthentication {
             "iat": now,
             "exp": now + Self::ASSERTION_LIFETIME.as_secs(),
         });
-        match claims {
-            Value::Object(claims) => Ok(claims),
-            _ => unreachable!("written as an object"),
-        }
+        Ok(claims.to_string())
     }
 }
 

@@ -42,7 +42,7 @@ impl JwtBearer {
     /// Speaks for somebody else: the token is theirs.
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
-        self.claims.set("sub", subject.into().into());
+        self.claims.set_subject(subject.into());
         self
     }
 

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::fmt;
+use std::mem;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -11,9 +12,25 @@ use crate::identity::ClaimNames;
 /// The members of one JSON object, each name once. Texts are those of the JSON itself where they
 /// have no escapes.
 pub(crate) struct Members<'a> {
-    /// More than [`Self::FEW`] are sorted by name: strangers send as many as they like.
-    pub(super) all: Vec<(Cow<'a, str>, Member<'a>)>,
+    /// More than [`FEW`] are sorted by name: strangers send as many as they like.
+    all: Vec<(Cow<'a, str>, Member<'a>)>,
+    /// Of the few, where they are.
+    tags: [Tag; FEW],
+    /// Of all.
+    present: Present,
 }
+
+/// So many are looked through.
+const FEW: usize = 16;
+
+/// What most names differ in, so that they are told apart without reading them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tag(u32);
+
+/// Which tags there are, as far as 64 bits can tell: a tag whose bit is missing is not there.
+/// Most of the names that a token is asked for are not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Present(u64);
 
 /// The value of a member.
 pub(crate) enum Member<'a> {
@@ -30,24 +47,45 @@ pub(crate) enum Seen<'m> {
 }
 
 impl<'a> Members<'a> {
-    const FEW: usize = 16;
+    fn empty() -> Self {
+        let all = Vec::with_capacity(FEW / 2);
+        Self { all, tags: [Tag::default(); FEW], present: Present::default() }
+    }
 
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.all.is_empty()
-    }
-
+    #[inline]
     fn place(&self, name: &str) -> Option<usize> {
-        match self.all.len() {
-            0..=Self::FEW => self.all.iter().position(|(known, _)| are_same(known, name)),
-            _ => self.all.binary_search_by(|(known, _)| known.as_ref().cmp(name)).ok(),
-        }
+        let tag = Tag::of(name);
+        if self.present.lacks(tag) { None } else { self.find(tag, name) }
     }
 
+    fn find(&self, tag: Tag, name: &str) -> Option<usize> {
+        if self.all.len() > FEW {
+            return self.all.binary_search_by(|(known, _)| known.as_ref().cmp(name)).ok();
+        }
+        let is_same = |known: &str| tag.is_whole_name() || known == name;
+        let mut all = self.tags.iter().zip(&self.all);
+        all.position(|(other, (known, _))| *other == tag && is_same(known))
+    }
+
+    /// Adds a member, unless it is one of few and there already.
+    fn add(&mut self, name: Cow<'a, str>, value: Member<'a>) -> bool {
+        let tag = Tag::of(&name);
+        if let Some(free) = self.tags.get_mut(self.all.len()) {
+            *free = tag;
+            if !self.present.lacks(tag) && self.find(tag, &name).is_some() {
+                return false;
+            }
+        }
+        self.present.add(tag);
+        self.all.push((name, value));
+        true
+    }
+
+    #[inline]
     pub(crate) fn get(&self, name: &str) -> Option<Seen<'_>> {
         let (_, value) = &self.all[self.place(name)?];
         Some(match value {
@@ -56,13 +94,16 @@ impl<'a> Members<'a> {
         })
     }
 
+    #[inline]
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.place(name).is_some()
     }
 
-    pub(crate) fn remove(&mut self, name: &str) -> Option<Member<'a>> {
+    /// Takes a member's value and leaves `null`.
+    #[inline]
+    pub(crate) fn take(&mut self, name: &str) -> Option<Member<'a>> {
         let place = self.place(name)?;
-        Some(self.all.remove(place).1)
+        Some(mem::replace(&mut self.all[place].1, Member::Other(Value::Null)))
     }
 
     /// As [`ClaimNames::look_up`].
@@ -75,10 +116,38 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Whether two names are one. Most claims have names of three letters, which differ in the last.
-fn are_same(known: &str, name: &str) -> bool {
-    let (a, b) = (known.as_bytes(), name.as_bytes());
-    a.len() == b.len() && a.last() == b.last() && a == b
+impl Tag {
+    /// Its length, at most 255, the first two bytes and the last.
+    #[inline]
+    fn of(name: &str) -> Self {
+        let bytes = name.as_bytes();
+        let at = |place| bytes.get(place).copied().unwrap_or_default();
+        let length = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
+        Self(u32::from_le_bytes([length, at(0), at(1), at(bytes.len().wrapping_sub(1))]))
+    }
+
+    /// Whether no other name has this tag. Most claims have names of three letters.
+    #[inline]
+    fn is_whole_name(self) -> bool {
+        self.0.to_le_bytes()[0] <= 3
+    }
+}
+
+impl Present {
+    #[inline]
+    fn bit(tag: Tag) -> u64 {
+        // The upper bits of the product, in which every bit of the tag has a say.
+        1 << (tag.0.wrapping_mul(0x9e37_79b1) >> 26)
+    }
+
+    #[inline]
+    fn lacks(self, tag: Tag) -> bool {
+        self.0 & Self::bit(tag) == 0
+    }
+
+    fn add(&mut self, tag: Tag) {
+        self.0 |= Self::bit(tag);
+    }
 }
 
 impl<'m> Seen<'m> {
@@ -124,24 +193,23 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Members<'de>, A::Error> {
-        const FEW: usize = Members::FEW;
-        let mut all: Vec<(Cow<'de, str>, Member<'de>)> = Vec::with_capacity(FEW / 2);
+        let mut read = Members::empty();
         while let Some(Name(name)) = members.next_key()? {
             if name == RAW {
                 return Err(A::Error::custom(MARKED));
             }
-            if all.len() < FEW && all.iter().any(|(known, _)| are_same(known, &name)) {
-                return Err(A::Error::custom(TWICE));
-            }
-            all.push((name, members.next_value()?));
-        }
-        if all.len() > FEW {
-            all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-            if all.windows(2).any(|two| two[0].0 == two[1].0) {
+            let value = members.next_value()?;
+            if !read.add(name, value) {
                 return Err(A::Error::custom(TWICE));
             }
         }
-        Ok(Members { all })
+        if read.len() > FEW {
+            read.all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            if read.all.windows(2).any(|two| two[0].0 == two[1].0) {
+                return Err(A::Error::custom(TWICE));
+            }
+        }
+        Ok(read)
     }
 }
 
