@@ -161,7 +161,9 @@ impl Door {
                         .wrong_port(address, io, spoken, Notice::SpeaksTls, time)
                         .await);
                 }
-                let stream = self.tls(tls, io, address, time).await?;
+                // Here and not where TLS begins, so that there is one place for the socket.
+                let hello = time.within(io.read_ahead_record()).await;
+                let stream = self.tls(tls, io, hello, address, time).await?;
                 self.after_tls(tls, stream, address, time).await
             }
             ServerSecurity::Local | ServerSecurity::Insecure => {
@@ -200,15 +202,25 @@ impl Door {
         &self,
         tls: &LoadedServerTls,
         io: Rewind<Socket>,
+        hello: Option<io::Result<()>>,
         address: &PeerAddress,
         time: &mut Time<'_>,
     ) -> Result<Box<Rewind<TlsStream<Rewind<Socket>>>>, TurnedAway> {
-        let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
-        // Boxed, as what comes of it: each is more than a KiB, which silent peers are not to cost.
-        let accept = Box::new(acceptor.accept(io).into_fallible());
-        let (failure, io) = match time.within(accept).await {
-            Some(Ok(stream)) => return Ok(Box::new(Rewind::new(stream))),
-            Some(Err((error, io))) => (explain_to_server(&error, tls.clock.now()), Some(io)),
+        let (failure, io) = match hello {
+            Some(Ok(())) => {
+                let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
+                // Boxed, as what comes of it: each is more than a KiB, which silent peers are not
+                // to cost.
+                let accept = Box::new(acceptor.accept(io).into_fallible());
+                match time.within(accept).await {
+                    Some(Ok(stream)) => return Ok(Box::new(Rewind::new(stream))),
+                    Some(Err((error, io))) => {
+                        (explain_to_server(&error, tls.clock.now()), Some(io))
+                    }
+                    None => (TlsFailure::silent_client(self.timeout), None),
+                }
+            }
+            Some(Err(error)) => (explain_to_server(&error, tls.clock.now()), None),
             None => (TlsFailure::silent_client(self.timeout), None),
         };
         self.count(failure.kind().result(), false);
