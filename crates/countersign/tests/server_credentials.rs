@@ -444,7 +444,7 @@ async fn versions_meet_at_the_highest_that_both_allow_or_not_at_all() {
                 continue;
             };
             let mut io = guests.next().await;
-            let negotiated = io.peer().tls().expect("TLS").version.clone();
+            let negotiated = io.peer().tls().expect("TLS").version;
             let expected = if version == Tls13 { "TLSv1.3" } else { "TLSv1.2" };
             assert_eq!(negotiated, expected, "{name}");
             io.write_all(server_support::wire::SETTINGS).await.expect("written");
@@ -527,8 +527,8 @@ async fn keys_are_exchanged_by_x25519mlkem768_unless_the_client_cannot() {
     let tls = ClientTls::only_roots(roots(&ca));
     let connecting = tokio::spawn(connect(target, ChannelCredentials::tls(tls)));
     let io = guests.next().await;
-    let group = io.peer().tls().expect("TLS").key_exchange_group.clone();
-    assert_eq!(group.as_deref(), Some("X25519MLKEM768"), "both ends ours");
+    let group = io.peer().tls().expect("TLS").key_exchange_group;
+    assert_eq!(group, Some("X25519MLKEM768"), "both ends ours");
     connecting.abort();
 
     for (name, groups, expected) in [
@@ -539,8 +539,8 @@ async fn keys_are_exchanged_by_x25519mlkem768_unless_the_client_cannot() {
         let provider = CryptoProvider { kx_groups: groups, ..provider() };
         let config = client_config_with(&ca, provider, TLS13);
         let client = tls_and_http2(guests.address(), &Arc::new(config)).await.expect("TLS");
-        let group = guests.next().await.peer().tls().expect("TLS").key_exchange_group.clone();
-        assert_eq!(group, Some(format!("{expected:?}")), "{name}");
+        let group = guests.next().await.peer().tls().expect("TLS").key_exchange_group;
+        assert_eq!(group, Some(format!("{expected:?}").as_str()), "{name}");
         let group = client.get_ref().1.negotiated_key_exchange_group().map(|group| group.name());
         assert_eq!(group, Some(expected), "{name}");
     }

@@ -3,6 +3,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use rustls_pki_types::CertificateDer;
+
 use crate::identity::{Principal, SecurityLevel, SpiffeId};
 
 /// What is known of the other end of one connection.
@@ -20,7 +22,8 @@ struct Inner {
     local: Option<SocketAddr>,
     level: SecurityLevel,
     tls: Option<TlsFacts>,
-    certificate: Option<PeerCertificate>,
+    /// Most peers show none, so it is not kept here.
+    certificate: Option<Box<PeerCertificate>>,
 }
 
 impl PeerIdentity {
@@ -31,6 +34,7 @@ impl PeerIdentity {
         tls: Option<TlsFacts>,
         certificate: Option<PeerCertificate>,
     ) -> Self {
+        let certificate = certificate.map(Box::new);
         Self { inner: Arc::new(Inner { address, local, level, tls, certificate }) }
     }
 
@@ -64,7 +68,7 @@ impl PeerIdentity {
 
     /// The peer's certificate. `Some` only if its chain was verified.
     pub fn certificate(&self) -> Option<&PeerCertificate> {
-        self.inner.certificate.as_ref()
+        self.inner.certificate.as_deref()
     }
 
     /// The SPIFFE ID in the verified certificate, if it has one.
@@ -135,11 +139,11 @@ impl fmt::Display for UnixPeer {
 #[non_exhaustive]
 pub struct TlsFacts {
     /// `TLSv1.3` or `TLSv1.2`.
-    pub version: String,
+    pub version: &'static str,
     /// For instance `TLS13_AES_256_GCM_SHA384`.
-    pub cipher_suite: String,
+    pub cipher_suite: &'static str,
     /// For instance `X25519MLKEM768`.
-    pub key_exchange_group: Option<String>,
+    pub key_exchange_group: Option<&'static str>,
     /// The name that the client asked for (SNI).
     pub server_name: Option<String>,
     /// The application protocol, `h2` unless an old peer was let in by name.
@@ -152,16 +156,17 @@ pub struct TlsFacts {
 #[derive(Clone)]
 pub struct PeerCertificate {
     pub(crate) spiffe_id: Option<SpiffeId>,
-    pub(crate) uris: Vec<String>,
-    pub(crate) dns_names: Vec<String>,
-    pub(crate) emails: Vec<String>,
-    pub(crate) ip_addresses: Vec<IpAddr>,
-    pub(crate) subject: String,
-    pub(crate) serial: String,
+    pub(crate) uris: Box<[String]>,
+    pub(crate) dns_names: Box<[String]>,
+    pub(crate) emails: Box<[String]>,
+    pub(crate) ip_addresses: Box<[IpAddr]>,
+    pub(crate) subject: Box<str>,
+    pub(crate) serial: Box<str>,
     pub(crate) thumbprint: [u8; 32],
     pub(crate) not_before: SystemTime,
     pub(crate) not_after: SystemTime,
-    pub(crate) chain: Vec<Vec<u8>>,
+    /// Shared with what tonic is told.
+    pub(crate) chain: Arc<Vec<CertificateDer<'static>>>,
     /// What mutual TLS makes of it, kept for the connection's other calls.
     pub(crate) principal: OnceLock<Option<Principal>>,
 }
@@ -218,8 +223,8 @@ impl PeerCertificate {
     }
 
     /// The chain that the peer sent, in DER, leaf first.
-    pub fn chain(&self) -> &[Vec<u8>] {
-        &self.chain
+    pub fn chain(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.chain.iter().map(|certificate| certificate.as_ref())
     }
 }
 

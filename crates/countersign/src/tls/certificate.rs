@@ -1,7 +1,7 @@
 //! From a verified chain to the names in it.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use rustls_pki_types::CertificateDer;
 use x509_cert::Certificate;
@@ -12,7 +12,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 use crate::digest::sha256;
 use crate::identity::{PeerCertificate, SpiffeId};
 
-/// Parses the leaf of a chain that has been verified.
+/// Parses the leaf of a chain.
 ///
 /// # Errors
 ///
@@ -21,24 +21,31 @@ use crate::identity::{PeerCertificate, SpiffeId};
 pub(crate) fn peer_certificate(
     chain: &[CertificateDer<'_>],
 ) -> Result<PeerCertificate, &'static str> {
+    let copied = || chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+    parse(chain, || Arc::new(copied()))
+}
+
+/// The same of a chain that has been verified, and that stays where it is.
+///
+/// # Errors
+///
+/// As of [`peer_certificate`].
+pub(crate) fn shared_certificate(
+    chain: Arc<Vec<CertificateDer<'static>>>,
+) -> Result<PeerCertificate, &'static str> {
+    parse(&chain, || Arc::clone(&chain))
+}
+
+fn parse(
+    chain: &[CertificateDer<'_>],
+    kept: impl FnOnce() -> Arc<Vec<CertificateDer<'static>>>,
+) -> Result<PeerCertificate, &'static str> {
     let leaf = chain.first().ok_or("the chain is empty")?;
     let parsed = Certificate::from_der(leaf).map_err(|_| "the certificate is not strict DER")?;
     let tbs = parsed.tbs_certificate();
 
-    let mut certificate = PeerCertificate {
-        spiffe_id: None,
-        uris: Vec::new(),
-        dns_names: Vec::new(),
-        emails: Vec::new(),
-        ip_addresses: Vec::new(),
-        subject: tbs.subject().to_string(),
-        serial: serial(tbs.serial_number().as_bytes()),
-        thumbprint: sha256(leaf),
-        not_before: tbs.validity().not_before.to_system_time(),
-        not_after: tbs.validity().not_after.to_system_time(),
-        chain: chain.iter().map(|certificate| certificate.to_vec()).collect(),
-        principal: OnceLock::new(),
-    };
+    let [mut uris, mut dns_names, mut emails] = [const { Vec::new() }; 3];
+    let mut ip_addresses = Vec::new();
     let names = tbs
         .get_extension::<SubjectAltName>()
         .map_err(|_| "the subject alternative names cannot be read")?
@@ -47,11 +54,11 @@ pub(crate) fn peer_certificate(
     for name in names {
         match name {
             GeneralName::UniformResourceIdentifier(uri) => {
-                certificate.uris.push(printable(uri.as_str())?);
+                uris.push(printable(uri.as_str())?);
             }
-            GeneralName::DnsName(name) => certificate.dns_names.push(printable(name.as_str())?),
-            GeneralName::Rfc822Name(email) => certificate.emails.push(printable(email.as_str())?),
-            GeneralName::IpAddress(octets) => certificate.ip_addresses.push(
+            GeneralName::DnsName(name) => dns_names.push(printable(name.as_str())?),
+            GeneralName::Rfc822Name(email) => emails.push(printable(email.as_str())?),
+            GeneralName::IpAddress(octets) => ip_addresses.push(
                 ip_address(octets.as_bytes()).ok_or("an IP name has neither 4 nor 16 bytes")?,
             ),
             // Names that nothing here decides on.
@@ -63,10 +70,25 @@ pub(crate) fn peer_certificate(
     }
     // X509-SVID §2: exactly one URI name, and that a SPIFFE ID. Two names and nobody knows
     // which one was meant.
-    if let [uri] = certificate.uris.as_slice() {
-        certificate.spiffe_id = SpiffeId::parse(uri).ok().filter(SpiffeId::is_workload);
-    }
-    Ok(certificate)
+    let spiffe_id = match uris.as_slice() {
+        [uri] => SpiffeId::parse(uri).ok().filter(SpiffeId::is_workload),
+        _ => None,
+    };
+    // Boxes: they stay as long as the connection does, and never grow.
+    Ok(PeerCertificate {
+        spiffe_id,
+        uris: uris.into(),
+        dns_names: dns_names.into(),
+        emails: emails.into(),
+        ip_addresses: ip_addresses.into(),
+        subject: tbs.subject().to_string().into(),
+        serial: serial(tbs.serial_number().as_bytes()).into(),
+        thumbprint: sha256(leaf),
+        not_before: tbs.validity().not_before.to_system_time(),
+        not_after: tbs.validity().not_after.to_system_time(),
+        chain: kept(),
+        principal: OnceLock::new(),
+    })
 }
 
 /// As `openssl x509 -serial` and `countersign pki inspect` write it.

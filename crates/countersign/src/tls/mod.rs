@@ -26,7 +26,7 @@ pub use server::{ClientCertificates, ServerTls};
 pub use telemetry::{HandshakeCounters, HandshakeResult, Resumption, Side};
 
 pub(crate) use alpn::Alpn;
-pub(crate) use certificate::peer_certificate;
+pub(crate) use certificate::shared_certificate;
 pub(crate) use client::{ClientHandshake, LoadedClientTls};
 pub(crate) use failure::explain_to_server;
 pub(crate) use provider::tls_facts;

@@ -36,18 +36,18 @@ impl TimeProvider for ClockAsTime {
 pub(crate) fn tls_facts(state: &CommonState, server_name: Option<&str>) -> TlsFacts {
     TlsFacts {
         version: match state.protocol_version() {
-            Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3".to_owned(),
-            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2".to_owned(),
-            Some(other) => format!("{other:?}"),
-            None => String::new(),
+            Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            Some(other) => other.as_str().unwrap_or_default(),
+            None => "",
         },
         cipher_suite: state
             .negotiated_cipher_suite()
-            .map(|suite| format!("{:?}", suite.suite()))
+            .and_then(|suite| suite.suite().as_str())
             .unwrap_or_default(),
         key_exchange_group: state
             .negotiated_key_exchange_group()
-            .map(|group| format!("{:?}", group.name())),
+            .and_then(|group| group.name().as_str()),
         server_name: server_name.map(str::to_owned),
         application_protocol: state
             .alpn_protocol()

@@ -117,16 +117,16 @@ mod tests {
     fn peer(thumbprint: Option<[u8; 32]>) -> PeerIdentity {
         let certificate = thumbprint.map(|thumbprint| PeerCertificate {
             spiffe_id: None,
-            uris: Vec::new(),
-            dns_names: Vec::new(),
-            emails: Vec::new(),
-            ip_addresses: Vec::new(),
-            subject: String::new(),
-            serial: String::new(),
+            uris: Box::default(),
+            dns_names: Box::default(),
+            emails: Box::default(),
+            ip_addresses: Box::default(),
+            subject: Box::default(),
+            serial: Box::default(),
             thumbprint,
             not_before: SystemTime::UNIX_EPOCH,
             not_after: SystemTime::UNIX_EPOCH,
-            chain: Vec::new(),
+            chain: Arc::default(),
             principal: OnceLock::new(),
         });
         let level = SecurityLevel::PrivacyAndIntegrity;

@@ -182,6 +182,8 @@ impl Memory {
             }
             known.passes.remove(0);
         }
+        // Most connections call few methods, and there are many connections.
+        known.passes.reserve_exact(1);
         known.passes.push(Pass { mix, path: path.into(), public, context: context.clone() });
     }
 

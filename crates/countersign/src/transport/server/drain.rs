@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::transport::instant_after;
 
@@ -67,13 +67,7 @@ impl Drain {
     pub(super) fn over(&self, latest: Option<Instant>, room: oneshot::Receiver<()>) -> Over {
         let mut changes = self.deadline.subscribe();
         let known = *changes.borrow_and_update();
-        let drained = over(self.deadline.subscribe());
-        let wait = Box::pin(async move {
-            match latest {
-                Some(latest) => drop(tokio::time::timeout_at(latest, drained).await),
-                None => drained.await,
-            }
-        });
+        let wait = Box::pin(over(self.deadline.subscribe(), latest));
         Over { known, changes, wait, latest, room: Some(room) }
     }
 }
@@ -117,21 +111,36 @@ impl Over {
     }
 }
 
-async fn over(mut deadline: watch::Receiver<Option<Instant>>) {
+/// Waits until a connection is drained, or until `latest`. Every idle connection keeps one of
+/// these, so there is room for one timer in it.
+async fn over(mut deadline: watch::Receiver<Option<Instant>>, latest: Option<Instant>) {
     loop {
         let known = *deadline.borrow_and_update();
-        let changed = match known {
-            Some(at) => tokio::select! {
-                () = tokio::time::sleep_until(at) => return,
-                changed = deadline.changed() => changed,
+        let end = known.into_iter().chain(latest).min();
+        let changed = match end {
+            Some(at) => match timeout_at(at, deadline.changed()).await {
+                Ok(changed) => changed,
+                Err(_) => return,
             },
             None => deadline.changed().await,
         };
-        match (changed, known) {
+        match (changed, end) {
             (Ok(()), _) => {}
-            (Err(_), Some(at)) => return tokio::time::sleep_until(at).await,
+            (Err(_), Some(at)) => return sleep_until(at).await,
             // A listener may be dropped while its connections go on: then nothing can cut them.
             (Err(_), None) => std::future::pending().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_keeps_room_for_one_timer() {
+        let drain = Drain::new();
+        let wait = over(drain.deadline.subscribe(), Some(instant_after(Duration::ZERO)));
+        assert!(size_of_val(&wait) <= 400, "{} bytes", size_of_val(&wait));
     }
 }

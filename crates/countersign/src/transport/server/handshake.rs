@@ -9,18 +9,18 @@ use tokio::io::AsyncRead;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
 use super::answer::{Notice, PREFACE, Spoken, linger, refuse};
 use super::budget::{Place, Turn};
 use super::drain::Drain;
-use super::io::{ConnectionInfo, Io, ServerIo, Socket, TlsConnectInfo};
+use super::io::{ConnectionInfo, Io, ServerIo, Socket, TonicsOwn};
 use super::rewind::Rewind;
 use crate::credentials::ServerSecurity;
 use crate::identity::{PeerAddress, PeerIdentity, SecurityLevel};
 use crate::tls::{
     Alpn, HandshakeCounters, HandshakeResult, LoadedServerTls, Resumption, TlsFailure,
-    explain_to_server, peer_certificate, tls_facts,
+    explain_to_server, shared_certificate, tls_facts,
 };
 use crate::transport::instant_after;
 use crate::transport::warnings::Warnings;
@@ -39,8 +39,7 @@ pub(super) struct Door {
 struct LetIn {
     io: Io,
     peer: PeerIdentity,
-    tcp: TcpConnectInfo,
-    tls: Option<TlsConnectInfo>,
+    tonics_own: TonicsOwn,
     /// How long it may last, if its certificate says so.
     lasts: Option<Duration>,
 }
@@ -116,10 +115,10 @@ impl Door {
                 return None;
             }
         };
-        let LetIn { io, peer, tcp, tls, lasts } = outcome.ok()?;
+        let LetIn { io, peer, tonics_own, lasts } = outcome.ok()?;
         let (standing, room) = place.let_in();
         let over = self.drain.over(lasts.map(instant_after), room);
-        let info = ConnectionInfo::new(peer, tcp, tls, standing);
+        let info = ConnectionInfo::new(peer, tonics_own, standing);
         Some(ServerIo::new(io, info, over, place))
     }
 
@@ -161,7 +160,9 @@ impl Door {
                         .wrong_port(address, io, spoken, Notice::SpeaksTls, time)
                         .await);
                 }
-                let stream = self.tls(tls, io, address, time).await?;
+                // Here and not where TLS begins, so that there is one place for the socket.
+                let hello = time.within(io.read_ahead_record()).await;
+                let stream = self.tls(tls, io, hello, address, time).await?;
                 self.after_tls(tls, stream, address, time).await
             }
             ServerSecurity::Local | ServerSecurity::Insecure => {
@@ -190,8 +191,8 @@ impl Door {
                 }
                 let local = io.get_ref().local_address();
                 let peer = PeerIdentity::new(address.clone(), local, level, None, None);
-                let tcp = io.connect_info();
-                Ok(LetIn { io: Io::Plain(io), peer, tcp, tls: None, lasts: None })
+                let tonics_own = TonicsOwn::Tcp(io.connect_info());
+                Ok(LetIn { io: Io::Plain(io), peer, tonics_own, lasts: None })
             }
         }
     }
@@ -200,15 +201,25 @@ impl Door {
         &self,
         tls: &LoadedServerTls,
         io: Rewind<Socket>,
+        hello: Option<io::Result<()>>,
         address: &PeerAddress,
         time: &mut Time<'_>,
     ) -> Result<Box<Rewind<TlsStream<Rewind<Socket>>>>, TurnedAway> {
-        let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
-        // Boxed, as what comes of it: each is more than a KiB, which silent peers are not to cost.
-        let accept = Box::new(acceptor.accept(io).into_fallible());
-        let (failure, io) = match time.within(accept).await {
-            Some(Ok(stream)) => return Ok(Box::new(Rewind::new(stream))),
-            Some(Err((error, io))) => (explain_to_server(&error, tls.clock.now()), Some(io)),
+        let (failure, io) = match hello {
+            Some(Ok(())) => {
+                let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
+                // Boxed, as what comes of it: each is more than a KiB, which silent peers are not
+                // to cost.
+                let accept = Box::new(acceptor.accept(io).into_fallible());
+                match time.within(accept).await {
+                    Some(Ok(stream)) => return Ok(Box::new(Rewind::new(stream))),
+                    Some(Err((error, io))) => {
+                        (explain_to_server(&error, tls.clock.now()), Some(io))
+                    }
+                    None => (TlsFailure::silent_client(self.timeout), None),
+                }
+            }
+            Some(Err(error)) => (explain_to_server(&error, tls.clock.now()), None),
             None => (TlsFailure::silent_client(self.timeout), None),
         };
         self.count(failure.kind().result(), false);
@@ -237,8 +248,10 @@ impl Door {
             time.last_words(refuse(&mut *stream, Spoken::Http2, Notice::NeedsAlpn)).await;
             return Err(turned_away);
         }
-        // rustls keeps a client's chain only when the verifier accepted it.
-        let certificate = match connection.peer_certificates().map(peer_certificate) {
+        let tonics_own = stream.get_ref().connect_info();
+        // rustls keeps a client's chain only when the verifier accepted it. tonic's copy of it is
+        // ours too.
+        let certificate = match tonics_own.peer_certs().map(shared_certificate) {
             None => None,
             Some(Ok(certificate)) => Some(certificate),
             Some(Err(reason)) => {
@@ -258,8 +271,6 @@ impl Door {
             certificate.not_after().duration_since(now).unwrap_or_default()
         });
         let peer = PeerIdentity::new(address.clone(), local, level, Some(facts), certificate);
-        let tcp = socket.connect_info();
-        let tonics_own = stream.get_ref().connect_info();
         let http1 = match protocol.as_deref() {
             Some(b"http/1.1") => true,
             Some(_) => false,
@@ -270,7 +281,8 @@ impl Door {
             true => first_bytes(&mut *stream, time).await,
         };
         begun.map_err(|refused| self.turn_away(address, &refused))?;
-        Ok(LetIn { io: Io::Tls(stream), peer, tcp, tls: Some(tonics_own), lasts })
+        let tonics_own = TonicsOwn::of_tls(tonics_own);
+        Ok(LetIn { io: Io::Tls(stream), peer, tonics_own, lasts })
     }
 
     fn count(&self, result: HandshakeResult, resumed: bool) {

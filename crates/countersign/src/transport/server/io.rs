@@ -131,24 +131,33 @@ pub struct ConnectionInfo {
 
 struct InfoInner {
     peer: PeerIdentity,
-    tcp: TcpConnectInfo,
-    tls: Option<TlsConnectInfo>,
+    tonics_own: TonicsOwn,
     standing: Standing,
     memory: Memory,
 }
 
-impl ConnectionInfo {
-    pub(super) fn new(
-        peer: PeerIdentity,
-        tcp: TcpConnectInfo,
-        tls: Option<TlsConnectInfo>,
-        standing: Standing,
-    ) -> Self {
+/// What tonic's own listener would tell of a connection.
+pub(super) enum TonicsOwn {
+    Tcp(TcpConnectInfo),
+    /// With the peer's certificates; the addresses are in it too.
+    Tls(TlsConnectInfo),
+}
+
+impl TonicsOwn {
+    pub(super) fn of_tls(tls: TlsConnectInfo) -> Self {
         // tonic's `peer_certs()` says `None` of a connection without certificates, and of one
         // that it knows nothing about.
-        let tls = tls.filter(|tls| tls.peer_certs().is_some());
+        match tls.peer_certs().is_some() {
+            true => Self::Tls(tls),
+            false => Self::Tcp(tls.get_ref().clone()),
+        }
+    }
+}
+
+impl ConnectionInfo {
+    pub(super) fn new(peer: PeerIdentity, tonics_own: TonicsOwn, standing: Standing) -> Self {
         let memory = Memory::default();
-        Self { inner: Arc::new(InfoInner { peer, tcp, tls, standing, memory }) }
+        Self { inner: Arc::new(InfoInner { peer, tonics_own, standing, memory }) }
     }
 
     /// What gates remember about the connection's calls.
@@ -170,9 +179,14 @@ impl ConnectionInfo {
     pub(crate) fn put_tonics_own_into(&self, extensions: &mut http::Extensions) {
         // With client certificates both: without tonic's TLS features `remote_addr()` looks at
         // the first alone, and `peer_certs()` always at the second.
-        extensions.insert(self.inner.tcp.clone());
-        if let Some(tls) = &self.inner.tls {
-            extensions.insert(tls.clone());
+        match &self.inner.tonics_own {
+            TonicsOwn::Tcp(tcp) => {
+                extensions.insert(tcp.clone());
+            }
+            TonicsOwn::Tls(tls) => {
+                extensions.insert(tls.get_ref().clone());
+                extensions.insert(tls.clone());
+            }
         }
     }
 }

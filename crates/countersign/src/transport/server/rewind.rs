@@ -12,6 +12,22 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 /// Room for a ClientHello with a post-quantum key share, so that one system call reads it.
 const AT_ONCE: usize = 2048;
 
+/// Type, version and length (RFC 8446 §5.1).
+const RECORD_HEADER: usize = 5;
+
+/// How long the record is that begins so, its header included. The header alone where the rest
+/// is not worth waiting for: whoever reads it refuses the record by its header.
+fn record_length(head: &[u8]) -> usize {
+    const MAX_FRAGMENT: u16 = 1 << 14;
+    match *head {
+        [20..=23, 3, _, high, low, ..] => match u16::from_be_bytes([high, low]) {
+            length @ ..=MAX_FRAGMENT => RECORD_HEADER + usize::from(length),
+            _ => RECORD_HEADER,
+        },
+        _ => RECORD_HEADER,
+    }
+}
+
 /// An IO whose first bytes were read already and will be read again.
 #[derive(Debug)]
 pub(super) struct Rewind<S> {
@@ -32,6 +48,20 @@ impl<S: AsyncRead + Unpin> Rewind<S> {
         least: usize,
     ) -> impl Future<Output = io::Result<()>> + Unpin {
         poll_fn(move |cx| self.poll_read_ahead(cx, least))
+    }
+
+    /// Reads ahead until the first TLS record is whole, or cannot become one, or the end is there.
+    /// Cancel-safe: what was read stays.
+    ///
+    /// rustls takes 8 KiB for the buffer of a record that comes in two pieces, besides its own
+    /// state. Here a peer that sends half of one costs that half, and never more than a record,
+    /// which is 16 KiB.
+    pub(super) fn read_ahead_record(&mut self) -> impl Future<Output = io::Result<()>> + Unpin {
+        poll_fn(move |cx| {
+            ready!(self.poll_read_ahead(cx, RECORD_HEADER))?;
+            let whole = record_length(&self.ahead);
+            self.poll_read_ahead(cx, whole)
+        })
     }
 
     fn poll_read_ahead(&mut self, cx: &mut Context<'_>, least: usize) -> Poll<io::Result<()>> {
@@ -160,6 +190,54 @@ mod tests {
         let mut all = Vec::new();
         near.read_to_end(&mut all).await.expect("read");
         assert_eq!(all, [7; AT_ONCE + 1]);
+    }
+
+    fn is_whole(near: &mut Rewind<tokio::io::DuplexStream>) -> bool {
+        let reading = std::pin::pin!(near.read_ahead_record());
+        reading.poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready()
+    }
+
+    #[tokio::test]
+    async fn a_record_is_read_whole_and_no_longer_waited_for() {
+        let (mut far, near) = tokio::io::duplex(64);
+        let mut near = Rewind::new(near);
+        far.write_all(&[22, 3, 1, 0, 4, 1, 2]).await.expect("written");
+        near.read_ahead(4).await.expect("the head");
+        assert!(!is_whole(&mut near), "two bytes are missing");
+        let (read, written) = tokio::join!(near.read_ahead_record(), far.write_all(&[3, 4]));
+        read.and(written).expect("read and written");
+        assert_eq!(near.ahead(), [22, 3, 1, 0, 4, 1, 2, 3, 4]);
+        near.read_ahead_record().await.expect("it is whole");
+    }
+
+    #[tokio::test]
+    async fn half_a_record_takes_its_own_length() {
+        let (mut far, near) = tokio::io::duplex(4096);
+        let mut near = Rewind::new(near);
+        let mut half = vec![22, 3, 1, 5, 0xdc];
+        half.resize(700, 7);
+        far.write_all(&half).await.expect("written");
+        assert!(!is_whole(&mut near));
+        assert_eq!((near.ahead().len(), near.ahead.capacity()), (700, 700));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_become_a_record_is_not_waited_for() {
+        // No record, SSL 2, more than a record holds, and its end.
+        for head in [[0x80, 0x2e, 1, 0, 2], [22, 2, 0, 0, 9], [22, 3, 1, 0x40, 1], [22, 3, 1, 0, 0]]
+        {
+            let (mut far, near) = tokio::io::duplex(64);
+            let mut near = Rewind::new(near);
+            far.write_all(&head).await.expect("written");
+            near.read_ahead_record().await.expect("enough");
+            assert_eq!(near.ahead(), head);
+        }
+        let (mut far, near) = tokio::io::duplex(64);
+        far.write_all(&[22, 3, 1, 0]).await.expect("written");
+        drop(far);
+        let mut near = Rewind::new(near);
+        near.read_ahead_record().await.expect("the end");
+        assert_eq!(near.ahead(), [22, 3, 1, 0]);
     }
 
     #[tokio::test]
