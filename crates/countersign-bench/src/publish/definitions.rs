@@ -125,6 +125,7 @@ const WARM: &str = "gate: JWT, 661 B, policy, quota";
 const WARM_LISTED: &str = "gate: static token, 661 B, policy, quota";
 const WARM_CASE: &str = "gate: static token, policy and quota";
 const SERVICE_CASE: &str = "floor: service alone";
+const FIRST_CALLS: &str = "ours-gate-full ct: 100 at once, one new token";
 const DIGEST: &str = "/ SHA-256 of the token";
 const SHA_256: &str = "floor: SHA-256, 661 B";
 const CLOSED: &str = "closed in deadline + 1 s";
@@ -247,7 +248,7 @@ pub(super) const GOALS: &[Goal] = &[
         number: "6",
         text: "a hundred first calls with one new token: one verification, as for key sets and a \
                client's tokens; p99 ≤ 2 × one uncached call",
-        command: "`cargo test -p countersign first_call`",
+        command: "`calls --only calls-first`, `cargo test -p countersign first_call`",
         checks: &[
             check(
                 "JWT",
@@ -281,7 +282,18 @@ pub(super) const GOALS: &[Goal] = &[
                 },
                 AtMost(1.0),
             ),
-            check("p99", Find::Nothing, AtMost(2.0)),
+            check(
+                "p99 over a call that comes alone",
+                first_calls("ours-gate-full ct: one call, a new token"),
+                AtMost(2.0),
+            ),
+            // On a server with one core the last of a hundred waits for those before it in any
+            // case; here they are as many.
+            check(
+                "p99 over a hundred calls of which one has a new token",
+                first_calls("ours-gate-full ct: 100 at once, one of them with a new token"),
+                AtMost(2.0),
+            ),
         ],
     },
     Goal {
@@ -550,3 +562,7 @@ const fn client(row: &'static str) -> Find {
 const fn policy(row: &'static str, over: &'static str) -> Find {
     minima("micro-policy", row, over)
 }
+const fn first_calls(over: &'static str) -> Find {
+    rounds("calls-first", FIRST_CALLS, over)
+}
+

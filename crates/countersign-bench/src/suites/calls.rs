@@ -1,6 +1,7 @@
 //! Server CPU per call over loopback.
 
 mod authz;
+mod first;
 mod forged;
 mod second_opinion;
 
@@ -43,6 +44,7 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
     }
     authz::run(bench, report).await?;
     forged::run(bench, report).await?;
+    first::run(bench, report).await?;
     second_opinion::run(bench, report).await?;
     if !bench.options.quick && bench.options.requests.is_none() {
         for (name, connections, streams) in MORE {
@@ -68,6 +70,7 @@ pub(super) fn names(bench: &Bench<'_>) -> Result<super::Names, Box<dyn Error>> {
         named("calls-callers", &many_callers(bench)?),
         named("calls-authz", &authz::variants(bench)?),
         named("calls-forged", &forged::variants(bench)?),
+        named("calls-first", &first::variants(bench)?),
         named("calls-h2load", &second_opinion::variants(bench)?),
     ];
     found.extend(["calls", "calls-10x10", "calls-1x1"].map(|name| named(name, &main)));
