@@ -86,8 +86,6 @@ pub(super) enum Find {
     },
     /// It is known without measuring that it is not so.
     Lacking(&'static str),
-    /// No suite measures it.
-    Nothing,
 }
 
 impl Find {
@@ -125,9 +123,9 @@ const WARM: &str = "gate: JWT, 661 B, policy, quota";
 const WARM_LISTED: &str = "gate: static token, 661 B, policy, quota";
 const WARM_CASE: &str = "gate: static token, policy and quota";
 const SERVICE_CASE: &str = "floor: service alone";
-const FIRST_CALLS: &str = "ours-gate-full ct: 100 at once, one new token";
 const DIGEST: &str = "/ SHA-256 of the token";
 const SHA_256: &str = "floor: SHA-256, 661 B";
+const FIRST_CALLS: &str = "ours-gate-full ct: 100 at once, one new token";
 const CLOSED: &str = "closed in deadline + 1 s";
 
 /// All of them.
@@ -161,11 +159,22 @@ pub(super) const GOALS: &[Goal] = &[
         number: "2",
         text: "remembered token ≤ 1.5 × its SHA-256 among 10³, ≤ 2.5 × among 10⁵; two threads \
                ≤ 1.2 × one; ≤ 260 B an entry",
-        command: "`micro --only micro-cache`, `memory --only JWT`",
+        command: "`micro --only micro-cache`, `micro --only micro-threads`, `memory --only JWT`",
         checks: &[
             check("among 1,000", minima("micro-cache", "1,000 tokens", SHA_256), AtMost(1.5)),
             check("among 100,000", minima("micro-cache", "100,000 tokens", SHA_256), AtMost(2.5)),
-            check("two threads", Find::Nothing, AtMost(1.2)),
+            // Threads get in each other's way by the median; the lowest sample may be of one
+            // round in which they did not.
+            check(
+                "two threads, one token",
+                rounds("micro-threads", "two threads, one token", "one thread, one token"),
+                AtMost(1.2),
+            ),
+            check(
+                "two threads, 1,000 tokens",
+                rounds("micro-threads", "two threads, 1,000 tokens", "one thread, 1,000 tokens"),
+                AtMost(1.2),
+            ),
             check(
                 "bytes an entry",
                 Find::Median { section: "memory-entries", row: "JWT: a token that is remembered" },
@@ -377,6 +386,11 @@ pub(super) const GOALS: &[Goal] = &[
                 Find::Lacking("we resume nothing where client certificates are asked for"),
                 AtMost(0.55),
             ),
+            check(
+                "% that resume",
+                Find::Median { section: "handshakes-returning", row: "ours-tls" },
+                AtLeast(95.0),
+            ),
         ],
     },
     Goal {
@@ -386,11 +400,6 @@ pub(super) const GOALS: &[Goal] = &[
         command: "`memory`, `curves --only curves-idle`",
         checks: &[
             check("over tonic", rounds("memory", "ours-gate-mtls", "tonic-tls mtls"), AtMost(1.05)),
-            check(
-                "% that resume",
-                Find::Median { section: "handshakes-returning", row: "ours-tls" },
-                AtLeast(95.0),
-            ),
             check(
                 "KiB more",
                 Find::MedianMore {
@@ -553,6 +562,10 @@ const fn p99(row: &'static str) -> Find {
     Find::FactRatio { section: "accept", row, fact: "p99", over: "p99 alone" }
 }
 
+const fn first_calls(over: &'static str) -> Find {
+    rounds("calls-first", FIRST_CALLS, over)
+}
+
 const fn closed(row: &'static str) -> Find {
     Find::Whole { section: "accept", row, fact: CLOSED }
 }
@@ -568,7 +581,3 @@ const fn client(row: &'static str) -> Find {
 const fn policy(row: &'static str, over: &'static str) -> Find {
     minima("micro-policy", row, over)
 }
-const fn first_calls(over: &'static str) -> Find {
-    rounds("calls-first", FIRST_CALLS, over)
-}
-

@@ -3,10 +3,12 @@
 mod groups;
 mod many;
 mod sample;
+mod threads;
 
 use std::time::Instant;
 
 use crate::options::Options;
+use crate::proc::Placement;
 use crate::report::{Report, Row, Section};
 use groups::Group;
 use sample::{Clock, Timed};
@@ -15,9 +17,10 @@ use sample::{Clock, Timed};
 ///
 /// Every operation has one sample per round, so that what else the machine does falls on all of
 /// them, and every other round goes backwards.
-pub(super) fn run(options: &Options, report: &mut Report) {
+pub(super) fn run(options: &Options, placement: Placement, report: &mut Report) {
     let groups = groups::all(options).into_iter().filter(|group| group.is_wanted(options));
     measure(groups.collect(), options, report);
+    threads::run(options, placement, report);
 }
 
 /// The sections alone that are lines over how many there are of something, unless an earlier
@@ -51,7 +54,7 @@ pub(super) fn names() -> super::Names {
         let rows = rows.collect();
         (section, rows)
     };
-    groups::all(&options).into_iter().map(names).collect()
+    groups::all(&options).into_iter().map(names).chain([threads::names()]).collect()
 }
 
 fn measure(groups: Vec<Group>, options: &Options, report: &mut Report) {
