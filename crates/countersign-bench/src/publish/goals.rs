@@ -41,8 +41,8 @@ pub(super) fn table(found: &[Found<'_>], baseline: &Baseline) -> String {
         let _ = writeln!(text, "| {number} | {what} | {command} | {told} | {verdict} |");
     }
     text.push_str(
-        "\nRatios of servers and clients are medians of those within a round, with their \
-         quartiles; in process, the lowest sample over the lowest.\n",
+        "\nRatios of servers, clients and two threads are medians of those within a round, with \
+         their quartiles; in process, the lowest sample over the lowest.\n",
     );
     text
 }
