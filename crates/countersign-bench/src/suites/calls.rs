@@ -89,7 +89,7 @@ async fn shape(
     let (rounds, fewer) = rounds(bench, name);
     // One call at a time is mostly waiting.
     let full = if connections * streams == 1 { 2_000 } else { 8_000 };
-    let requests = bench.options.requests(1_500, full) as usize;
+    let requests = bench.options.requests(1_000, full) as usize;
     let mut started = bench.start(variants).await;
     warm_virtual_machines(bench, &started, connections, streams).await;
     let progress = Progress::new(name, rounds);
@@ -181,7 +181,7 @@ fn rounds(bench: &Bench<'_>, name: &str) -> (u32, u32) {
         "calls" | "calls-10x10" | "calls-1x1" => 31,
         _ => 11,
     };
-    let rounds = bench.options.rounds(3, full);
+    let rounds = bench.options.rounds(2, full);
     (rounds, bench.options.fewer(rounds, if name == "calls" { 11 } else { 9 }))
 }
 
@@ -200,7 +200,7 @@ async fn warm_virtual_machines(
     connections: usize,
     streams: usize,
 ) {
-    let requests = if bench.options.quick { 5_000 } else { 40_000 };
+    let requests = if bench.options.quick { 2_000 } else { 40_000 };
     for one in started.iter().filter(|one| one.variant.name.starts_with("java")) {
         let Some(server) = &one.server else { continue };
         let shape = one.variant.shape(connections, streams);
