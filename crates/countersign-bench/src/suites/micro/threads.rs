@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use countersign_bench::in_process::jwt::{Lookups, Remembered, Token};
 
-use super::sample::{self, Clock};
+use super::sample::Clock;
 use crate::options::Options;
 use crate::proc::{Placement, stay_on};
 use crate::report::{Chart, Report, Row, Section};
@@ -24,12 +24,15 @@ const BATCH: usize = 64;
 /// How much of its time a thread has to have had its core for a sample to count.
 const OWN_CORE: f64 = 0.95;
 /// How often a sample that does not count is taken again.
-const TRIES: u32 = 20;
+const TRIES: u32 = 10;
+/// How long a thread counts: the shorter, the likelier it has its core meanwhile.
+const TARGET: Duration = Duration::from_millis(2);
 
 /// What a row measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// A thread alone: first on one core, then on the other.
+    /// A thread alone: first on one core, then on the other with another memory, as one that is
+    /// used by both in turn is never near.
     Alone,
     /// Two threads and one memory of tokens.
     Together,
@@ -108,7 +111,6 @@ fn measured(options: &Options, cores: [usize; 2]) -> Vec<Row> {
     // Two of each size, for all rows.
     let [small, large] = [1, 1_000].map(|count| [(); 2].map(|()| token.remembered(count)));
     let rounds = options.rounds(5, 31);
-    let target = if options.quick { sample::QUICK } else { sample::FULL };
     let mut samples: Vec<Vec<Option<f64>>> = vec![Vec::new(); ROWS.len()];
     for round in 0..rounds {
         let mut order: Vec<usize> = (0..ROWS.len()).collect();
@@ -118,7 +120,7 @@ fn measured(options: &Options, cores: [usize; 2]) -> Vec<Row> {
         for index in order {
             let (_, way, count) = ROWS[index];
             let memories = if count == 1 { &small } else { &large };
-            let one = (0..TRIES).find_map(|_| sample(way, memories, cores, target));
+            let one = (0..TRIES).find_map(|_| sample(way, memories, cores, TARGET));
             samples[index].push(one);
         }
     }
@@ -138,7 +140,7 @@ fn sample(
     let runs = match way {
         Way::Alone => {
             let mut runs = at_once(vec![(first, memories[0].lookups(0))], target);
-            runs.extend(at_once(vec![(second, memories[0].lookups(half))], target));
+            runs.extend(at_once(vec![(second, memories[1].lookups(half))], target));
             runs
         }
         // Half the way apart, so that they are at different tokens where there are several.
