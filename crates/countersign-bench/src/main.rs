@@ -20,6 +20,7 @@ mod suites;
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 
@@ -72,10 +73,11 @@ fn measure(suites: &[Suite], options: &Options) -> Result<bool, Box<dyn Error>> 
     };
     let mut report = Report::new(command, machine, options, name);
     let mut went_well = true;
+    let (whole, mut took) = (Instant::now(), Vec::new());
     tell_plan(suites, options);
     for &suite in suites {
         eprintln!("{}: about {:.1} minutes", suite.name(), minutes(suite, options));
-        let first = report.sections.len();
+        let (first, begun) = (report.sections.len(), Instant::now());
         let outcome = suites::run(suite, options, &peers, placement, &mut report);
         match outcome {
             Ok(()) => {}
@@ -86,6 +88,7 @@ fn measure(suites: &[Suite], options: &Options) -> Result<bool, Box<dyn Error>> 
             }
             Err(error) => return Err(error),
         }
+        took.push((suite, begun.elapsed()));
         if suites.len() == 1 || options.quick {
             continue;
         }
@@ -106,6 +109,7 @@ fn measure(suites: &[Suite], options: &Options) -> Result<bool, Box<dyn Error>> 
     for path in written {
         eprintln!("wrote {}", path.display());
     }
+    eprintln!("{}", told(whole.elapsed(), &took));
     Ok(went_well && !report.has_problems())
 }
 
@@ -125,6 +129,14 @@ fn tell_plan(suites: &[Suite], options: &Options) {
     );
 }
 
+/// What a run took, and its suites; what an A/A pair voided and was measured again is in the whole.
+fn told(whole: Duration, took: &[(Suite, Duration)]) -> String {
+    let seconds =
+        |(suite, took): &(Suite, Duration)| format!("{} {:.0} s", suite.name(), took.as_secs_f64());
+    let each: Vec<String> = took.iter().map(seconds).collect();
+    format!("took {:.1} minutes: {}", whole.as_secs_f64() / 60.0, each.join(", "))
+}
+
 fn minutes(suite: Suite, options: &Options) -> f64 {
     suite.expected(options).as_secs_f64() / 60.0
 }
@@ -135,5 +147,20 @@ fn tell(error: &dyn Error) {
     while let Some(error) = cause {
         eprintln!("  cause: {error}");
         cause = error.source();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_says_what_each_suite_took() {
+        let took = [
+            (Suite::Micro, Duration::from_millis(12_400)),
+            (Suite::Calls, Duration::from_millis(59_600)),
+        ];
+        let whole = Duration::from_secs(90);
+        assert_eq!(told(whole, &took), "took 1.5 minutes: micro 12 s, calls 60 s");
     }
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -154,7 +155,12 @@ impl Material {
 
     /// A signed token (ES256) for each of so many callers.
     pub(crate) fn tokens(&self, callers: usize) -> Result<Vec<String>, Box<dyn Error>> {
-        (0..callers).map(|caller| self.token(caller)).collect()
+        self.tokens_of(0..callers)
+    }
+
+    /// The same for these callers.
+    pub(crate) fn tokens_of(&self, callers: Range<usize>) -> Result<Vec<String>, Box<dyn Error>> {
+        callers.map(|caller| self.token(caller)).collect()
     }
 
     /// A token that was good until an hour ago.

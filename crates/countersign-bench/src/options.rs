@@ -86,13 +86,13 @@ impl Suite {
     pub(crate) fn expected(self, options: &Options) -> Duration {
         // For a look; in full, with so many rounds and so many requests.
         let (quick, full, rounds, requests) = match self {
-            Self::Micro => (20, 50, 31, None),
-            Self::Calls => (30, 660, 31, Some(8_000)),
-            Self::Client => (10, 90, 31, Some(8_000)),
-            Self::Handshakes => (30, 170, 31, Some(300)),
+            Self::Micro => (10, 55, 31, None),
+            Self::Calls => (30, 690, 31, Some(8_000)),
+            Self::Client => (5, 90, 31, Some(8_000)),
+            Self::Handshakes => (20, 190, 31, Some(300)),
             Self::Accept => (20, 120, 1, None),
-            Self::Memory => (15, 180, 5, Some(2_000)),
-            Self::Curves => (45, 200, 11, Some(8_000)),
+            Self::Memory => (10, 180, 5, Some(2_000)),
+            Self::Curves => (15, 200, 11, Some(8_000)),
         };
         if options.quick {
             return Duration::from_secs(quick);
@@ -424,6 +424,13 @@ mod tests {
         let options = all(&[]);
         let whole: Duration = Suite::ALL.iter().map(|suite| suite.expected(&options)).sum();
         assert!(whole < Duration::from_secs(50 * 60), "{whole:?}");
+    }
+
+    #[test]
+    fn a_look_at_all_suites_fits_into_two_minutes() {
+        let options = all(&["--quick"]);
+        let whole: Duration = Suite::ALL.iter().map(|suite| suite.expected(&options)).sum();
+        assert!(whole < Duration::from_secs(2 * 60), "{whole:?}");
     }
 
     #[test]

@@ -43,6 +43,12 @@ fn every_reply_is_checked_and_the_report_is_written() {
         assert_eq!(row["samples"].as_array().map(Vec::len), Some(1), "{row}");
     }
     assert_eq!(section["controls"].as_array().map(Vec::len), Some(2));
+    let sections = report["sections"].as_array().expect("sections");
+    let titles: Vec<_> = sections.iter().filter_map(|section| section["title"].as_str()).collect();
+    assert!(titles.len() > 3, "{titles:?}");
+    for (at, title) in titles.iter().enumerate() {
+        assert!(!titles[..at].contains(title), "{title:?} twice");
+    }
     assert!(report["machine"]["versions"]["tonic"].is_string());
 
     let svg = fs::read_to_string(folder.path().join("calls.svg")).expect("a chart");

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::Parser;
 use countersign_bench::counts::baseline::{Baseline, Counts, Tools};
-use countersign_bench::counts::cases::CASES;
+use countersign_bench::counts::cases::{CASES, Case};
 use countersign_bench::counts::compare::{Comparison, TOLERANCE, compare};
 use countersign_bench::counts::instructions::CountError;
 use countersign_bench::counts::{allocations, instructions, table};
@@ -93,7 +93,7 @@ fn count_all(details: &Path) -> Result<Baseline, Box<dyn Error>> {
             scope.spawn(|| {
                 while let Some(case) = CASES.get(next.fetch_add(1, Ordering::Relaxed)) {
                     eprintln!("counting {}", case.name);
-                    let counts = count(&folder, details, case.name);
+                    let counts = count(&folder, details, case);
                     results.lock().expect("never poisoned").push((case.name.to_owned(), counts));
                 }
             });
@@ -104,18 +104,16 @@ fn count_all(details: &Path) -> Result<Baseline, Box<dyn Error>> {
     Ok(Baseline { made_with: tools()?, cases: cases.collect::<Result<_, CountError>>()? })
 }
 
-fn count(folder: &Path, details: &Path, case: &str) -> Result<Counts, CountError> {
+fn count(folder: &Path, details: &Path, case: &Case) -> Result<Counts, CountError> {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    let details = details.join(case.chars().map(plain).collect::<String>() + ".out");
-    Ok(Counts {
-        instructions: instructions::count(
-            &folder.join("countersign-instructions"),
-            case,
-            &details,
-        )?,
-        allocations: allocations::count(&folder.join("countersign-allocations"), case)?,
-        tolerance: None,
-    })
+    let details = details.join(case.name.chars().map(plain).collect::<String>() + ".out");
+    let program = folder.join("countersign-instructions");
+    let instructions = match case.instructions {
+        true => Some(instructions::count(&program, case.name, &details)?),
+        false => None,
+    };
+    let allocations = allocations::count(&folder.join("countersign-allocations"), case.name)?;
+    Ok(Counts { instructions, allocations, tolerance: None })
 }
 
 fn tools() -> Result<Tools, std::io::Error> {

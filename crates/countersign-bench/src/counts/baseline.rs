@@ -31,8 +31,9 @@ pub struct Tools {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Instructions per operation, rounded.
-    pub instructions: u64,
+    /// Instructions per operation, rounded; none where they vary from one run to the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<u64>,
     /// Allocations and reallocations per operation.
     pub allocations: f64,
     /// By how much they may grow, where that is not [`TOLERANCE`](super::compare::TOLERANCE).

@@ -78,9 +78,13 @@ pub fn compare(before: &Baseline, now: &Baseline) -> Vec<Comparison> {
             let (instructions, allocations) = match (was, is) {
                 (Some(was), Some(is)) => {
                     let tolerance = was.tolerance.unwrap_or(TOLERANCE);
-                    let instructions = match same_architecture {
-                        true => judge(float(was.instructions), float(is.instructions), tolerance),
-                        false => Verdict::NotComparable,
+                    let instructions = match (was.instructions, is.instructions) {
+                        // Allocations alone are counted.
+                        (None, None) => Verdict::Same,
+                        (None, Some(_)) => Verdict::New,
+                        (Some(_), None) => Verdict::Missing,
+                        (Some(_), Some(_)) if !same_architecture => Verdict::NotComparable,
+                        (Some(was), Some(is)) => judge(float(was), float(is), tolerance),
                     };
                     (instructions, judge(was.allocations, is.allocations, tolerance))
                 }
@@ -117,6 +121,7 @@ mod tests {
         let cases = cases
             .iter()
             .map(|&(name, instructions, allocations)| {
+                let instructions = Some(instructions);
                 (name.to_owned(), Counts { instructions, allocations, tolerance: None })
             })
             .collect();
@@ -160,6 +165,19 @@ mod tests {
         let (none, one) = (baseline(&[]), baseline(&[("case", 1, 1.0)]));
         assert_eq!(verdicts(&none, &one), (Verdict::New, Verdict::New));
         assert_eq!(verdicts(&one, &none), (Verdict::Missing, Verdict::Missing));
+    }
+
+    #[test]
+    fn instructions_that_only_one_side_has_fail_and_none_on_both_do_not() {
+        let with = baseline(&[("case", 1_000, 5.0)]);
+        let mut without = with.clone();
+        without.cases.get_mut("case").expect("it is there").instructions = None;
+        assert_eq!(verdicts(&without, &without), (Verdict::Same, Verdict::Same));
+        assert_eq!(verdicts(&without, &with), (Verdict::New, Verdict::Same));
+        assert_eq!(verdicts(&with, &without), (Verdict::Missing, Verdict::Same));
+        let mut more = without.clone();
+        more.cases.get_mut("case").expect("it is there").allocations = 6.0;
+        assert_eq!(verdicts(&without, &more), (Verdict::Same, Verdict::Grown));
     }
 
     #[test]

@@ -12,15 +12,15 @@ pub fn render(comparisons: &[Comparison]) -> String {
         "", "instructions", "committed", "", "allocs", "commtd"
     );
     for one in comparisons {
-        let instructions = |counts: Option<super::baseline::Counts>| {
-            counts.map_or("-".to_owned(), |counts| counts.instructions.to_string())
-        };
+        let counted = |counts: Option<super::baseline::Counts>| counts?.instructions;
+        let instructions =
+            |counts| counted(counts).map_or("-".to_owned(), |count| count.to_string());
         let allocations = |counts: Option<super::baseline::Counts>| {
             counts.map_or("-".to_owned(), |counts| counts.allocations.to_string())
         };
-        let change = match (one.before, one.now) {
-            (Some(before), Some(now)) if before.instructions > 0 => {
-                let ratio = now.instructions as f64 / before.instructions as f64;
+        let change = match (counted(one.before), counted(one.now)) {
+            (Some(before), Some(now)) if before > 0 => {
+                let ratio = now as f64 / before as f64;
                 format!("{:+.2} %", 100.0 * (ratio - 1.0))
             }
             _ => String::new(),

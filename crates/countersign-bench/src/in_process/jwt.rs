@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
@@ -131,14 +132,19 @@ impl Token {
 
     /// The library, for a token among so many that it remembers.
     pub fn find_remembered(&self, count: usize) -> Box<dyn Subject> {
+        let mut lookups = self.remembered(count).lookups(0);
+        repeat(move || lookups.find_next())
+    }
+
+    /// The library, which remembers so many tokens.
+    pub fn remembered(&self, count: usize) -> Remembered {
         let jwt = self.trusted(Jwt::builder().remember_tokens(2 * count));
         let peer = PeerIdentity::unknown();
-        let tokens = self.others(count);
-        for token in &tokens {
+        let tokens: Arc<[String]> = self.others(count).into();
+        for token in tokens.iter() {
             assert!(proven(&jwt, &peer, token), "a good token");
         }
-        let mut turn = Turn::among(tokens.len());
-        repeat(move || proven(&jwt, &peer, black_box(&tokens[turn.next()])))
+        Remembered { jwt, tokens }
     }
 
     /// The library, which remembers nothing, with so many issuers that it trusts.
@@ -205,6 +211,43 @@ impl Token {
                 .sub
                 .len()
         })
+    }
+}
+
+/// Tokens that were verified and are remembered. A clone has the same memory.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    jwt: Jwt,
+    tokens: Arc<[String]>,
+}
+
+impl Remembered {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Lookups that begin at this place, below their number, and go round all tokens.
+    pub fn lookups(&self, from: usize) -> Lookups {
+        let (jwt, tokens) = (self.jwt.clone(), Arc::clone(&self.tokens));
+        let turn = Turn::among(tokens.len()).from(from);
+        Lookups { jwt, peer: PeerIdentity::unknown(), tokens, turn }
+    }
+}
+
+/// One thread's lookups of tokens that are remembered.
+#[derive(Debug)]
+pub struct Lookups {
+    jwt: Jwt,
+    peer: PeerIdentity,
+    tokens: Arc<[String]>,
+    turn: Turn,
+}
+
+impl Lookups {
+    /// Looks the next token up. Whether it is proven.
+    pub fn find_next(&mut self) -> bool {
+        proven(&self.jwt, &self.peer, black_box(&self.tokens[self.turn.next()]))
     }
 }
 

@@ -106,6 +106,11 @@ impl Turn {
         Self { at: 0, stride: STRIDE % count.max(1), count }
     }
 
+    /// Begins at another place, below the number of things.
+    fn from(self, at: usize) -> Self {
+        Self { at, ..self }
+    }
+
     fn next(&mut self) -> usize {
         self.at += self.stride;
         if self.at >= self.count {
@@ -128,10 +133,12 @@ mod tests {
     #[test]
     fn everything_has_its_turn() {
         for count in [1, 2, 10, 10_000] {
-            let mut turn = Turn::among(count);
-            let mut seen: Vec<usize> = (0..count).map(|_| turn.next()).collect();
-            seen.sort_unstable();
-            assert!(seen.into_iter().eq(0..count), "{count}");
+            let turn = Turn::among(count);
+            for mut turn in [turn, turn.from(count / 2)] {
+                let mut seen: Vec<usize> = (0..count).map(|_| turn.next()).collect();
+                seen.sort_unstable();
+                assert!(seen.into_iter().eq(0..count), "{count}");
+            }
         }
     }
 }

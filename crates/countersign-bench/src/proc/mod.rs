@@ -6,4 +6,4 @@ mod place;
 
 pub(crate) use cpu::CpuClock;
 pub(crate) use memory::resident_kib;
-pub(crate) use place::{Placement, open_files, placement};
+pub(crate) use place::{Placement, open_files, placement, stay_on};

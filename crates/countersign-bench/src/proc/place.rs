@@ -45,6 +45,14 @@ pub(crate) fn placement() -> Placement {
 }
 
 impl Placement {
+    /// Both cores, where there are two and leave to choose.
+    pub(crate) fn cores(self) -> Option<[usize; 2]> {
+        match self {
+            Self::Apart { server, load } => Some([server, load]),
+            Self::Unpinned => None,
+        }
+    }
+
     /// Runs something on the servers' core: a process that it starts is born there, and so are
     /// all its threads.
     pub(crate) fn on_server_core<T>(self, start: impl FnOnce() -> T) -> io::Result<T> {
@@ -68,7 +76,8 @@ impl Placement {
     }
 }
 
-fn stay_on(core: usize) -> io::Result<()> {
+/// Keeps the calling thread, and those that it starts from now on, on one core.
+pub(crate) fn stay_on(core: usize) -> io::Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core);
     Ok(sched_setaffinity(None, &cores)?)

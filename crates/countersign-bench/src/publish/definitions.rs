@@ -74,6 +74,8 @@ pub(super) enum Find {
     InstructionsMore { case: &'static str, than: &'static str },
     /// Committed instructions over those of another case.
     InstructionsOver { case: &'static str, over: &'static str },
+    /// Committed allocations.
+    Allocations { case: &'static str },
     /// Committed allocations above those of another case.
     AllocationsMore { case: &'static str, than: &'static str },
     /// A test that would fail. The file is below `crates/countersign`.
@@ -84,8 +86,6 @@ pub(super) enum Find {
     },
     /// It is known without measuring that it is not so.
     Lacking(&'static str),
-    /// No suite measures it.
-    Nothing,
 }
 
 impl Find {
@@ -125,6 +125,7 @@ const WARM_CASE: &str = "gate: static token, policy and quota";
 const SERVICE_CASE: &str = "floor: service alone";
 const DIGEST: &str = "/ SHA-256 of the token";
 const SHA_256: &str = "floor: SHA-256, 661 B";
+const FIRST_CALLS: &str = "ours-gate-full ct: 100 at once, one new token";
 const CLOSED: &str = "closed in deadline + 1 s";
 
 /// All of them.
@@ -158,11 +159,22 @@ pub(super) const GOALS: &[Goal] = &[
         number: "2",
         text: "remembered token ≤ 1.5 × its SHA-256 among 10³, ≤ 2.5 × among 10⁵; two threads \
                ≤ 1.2 × one; ≤ 260 B an entry",
-        command: "`micro --only micro-cache`, `memory --only JWT`",
+        command: "`micro --only micro-cache`, `micro --only micro-threads`, `memory --only JWT`",
         checks: &[
             check("among 1,000", minima("micro-cache", "1,000 tokens", SHA_256), AtMost(1.5)),
             check("among 100,000", minima("micro-cache", "100,000 tokens", SHA_256), AtMost(2.5)),
-            check("two threads", Find::Nothing, AtMost(1.2)),
+            // Threads get in each other's way by the median; the lowest sample may be of one
+            // round in which they did not.
+            check(
+                "two threads, one token",
+                rounds("micro-threads", "two threads, one token", "one thread, one token"),
+                AtMost(1.2),
+            ),
+            check(
+                "two threads, 1,000 tokens",
+                rounds("micro-threads", "two threads, 1,000 tokens", "one thread, 1,000 tokens"),
+                AtMost(1.2),
+            ),
             check(
                 "bytes an entry",
                 Find::Median { section: "memory-entries", row: "JWT: a token that is remembered" },
@@ -219,7 +231,7 @@ pub(super) const GOALS: &[Goal] = &[
         number: "5",
         text: "uncached verification ≤ 1.05 × the bare signature, RS256 ≤ 1.10 × and ≤ 0.80 × \
                `jsonwebtoken`; ≤ 6 allocations; grpc-go with ES256 ≥ 1.3 × ours",
-        command: "`micro --only micro-jwt`, `calls`",
+        command: "`micro --only micro-jwt`, `bench/gate`, `calls`",
         checks: &[
             check("ES256", minima("micro-jwt", "ES256: ours", "ES256: bare verify"), AtMost(1.05)),
             check("EdDSA", minima("micro-jwt", "EdDSA: ours", "EdDSA: bare verify"), AtMost(1.05)),
@@ -229,7 +241,11 @@ pub(super) const GOALS: &[Goal] = &[
                 minima("micro-jwt", "RS256: ours", "RS256: jsonwebtoken"),
                 AtMost(0.8),
             ),
-            check("allocations", Find::Nothing, AtMost(6.0)),
+            check(
+                "allocations",
+                Find::Allocations { case: "jwt: ES256, not remembered" },
+                AtMost(6.0),
+            ),
             check(
                 "grpc-go over ours",
                 rounds("calls", "go tls-jwt", "ours-gate-uncached mt"),
@@ -241,7 +257,7 @@ pub(super) const GOALS: &[Goal] = &[
         number: "6",
         text: "a hundred first calls with one new token: one verification, as for key sets and a \
                client's tokens; p99 ≤ 2 × one uncached call",
-        command: "`cargo test -p countersign first_call`",
+        command: "`calls --only calls-first`, `cargo test -p countersign first_call`",
         checks: &[
             check(
                 "JWT",
@@ -275,7 +291,18 @@ pub(super) const GOALS: &[Goal] = &[
                 },
                 AtMost(1.0),
             ),
-            check("p99", Find::Nothing, AtMost(2.0)),
+            check(
+                "p99 over a call that comes alone",
+                first_calls("ours-gate-full ct: one call, a new token"),
+                AtMost(2.0),
+            ),
+            // On a server with one core the last of a hundred waits for those before it in any
+            // case; here they are as many.
+            check(
+                "p99 over a hundred calls of which one has a new token",
+                first_calls("ours-gate-full ct: 100 at once, one of them with a new token"),
+                AtMost(2.0),
+            ),
         ],
     },
     Goal {
@@ -322,7 +349,8 @@ pub(super) const GOALS: &[Goal] = &[
     Goal {
         number: "8",
         text: "handshakes ≤ 1.05 × bare tokio-rustls; mTLS ≤ 0.65 × grpc-go, ≤ 0.35 × nginx and \
-               OpenSSL; mTLS resumed ≤ 0.55 × full",
+               OpenSSL; mTLS resumed ≤ 0.55 × full; of 1,000 TLS clients that come back ≥ 95 % \
+               resume",
         command: "`handshakes`",
         checks: &[
             check("TLS", rounds("handshakes", "ours-tls", "bare-tls"), AtMost(1.05)),
@@ -357,6 +385,11 @@ pub(super) const GOALS: &[Goal] = &[
                 "mTLS resumed",
                 Find::Lacking("we resume nothing where client certificates are asked for"),
                 AtMost(0.55),
+            ),
+            check(
+                "% that resume",
+                Find::Median { section: "handshakes-returning", row: "ours-tls" },
+                AtLeast(95.0),
             ),
         ],
     },
@@ -527,6 +560,10 @@ pub(super) const GOALS: &[Goal] = &[
 
 const fn p99(row: &'static str) -> Find {
     Find::FactRatio { section: "accept", row, fact: "p99", over: "p99 alone" }
+}
+
+const fn first_calls(over: &'static str) -> Find {
+    rounds("calls-first", FIRST_CALLS, over)
 }
 
 const fn closed(row: &'static str) -> Find {

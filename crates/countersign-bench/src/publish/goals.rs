@@ -41,8 +41,8 @@ pub(super) fn table(found: &[Found<'_>], baseline: &Baseline) -> String {
         let _ = writeln!(text, "| {number} | {what} | {command} | {told} | {verdict} |");
     }
     text.push_str(
-        "\nRatios of servers and clients are medians of those within a round, with their \
-         quartiles; in process, the lowest sample over the lowest.\n",
+        "\nRatios of servers, clients and two threads are medians of those within a round, with \
+         their quartiles; in process, the lowest sample over the lowest.\n",
     );
     text
 }
@@ -138,23 +138,17 @@ fn sought(find: &Find, sections: &[&Section], baseline: &Baseline) -> Result<Out
             Ok(Outcome::Known(part == whole, text.clone()))
         }
         Find::InstructionsMore { case, than } => {
-            let (one, other) = (counts(baseline, case)?, counts(baseline, than)?);
-            #[allow(clippy::cast_precision_loss, reason = "thousands")]
-            let more = one.instructions as f64 - other.instructions as f64;
-            number(more)
+            number(instructions(baseline, case)? - instructions(baseline, than)?)
         }
         Find::InstructionsOver { case, over } => {
-            let (one, other) = (counts(baseline, case)?, counts(baseline, over)?);
-            #[allow(clippy::cast_precision_loss, reason = "thousands")]
-            let ratio = one.instructions as f64 / other.instructions as f64;
-            number(ratio)
+            number(instructions(baseline, case)? / instructions(baseline, over)?)
         }
+        Find::Allocations { case } => number(counts(baseline, case)?.allocations),
         Find::AllocationsMore { case, than } => {
             number(counts(baseline, case)?.allocations - counts(baseline, than)?.allocations)
         }
         Find::Test { name, .. } => Ok(Outcome::Known(true, format!("a test says so, `{name}`"))),
         Find::Lacking(why) => Ok(Outcome::Known(false, format!("{why}, not met"))),
-        Find::Nothing => Err("nothing measures it".to_owned()),
     }
 }
 
@@ -198,6 +192,14 @@ fn fact_of(sections: &[&Section], section: &str, row: &str, fact: &str) -> Resul
 
 fn counts(baseline: &Baseline, case: &str) -> Result<Counts, String> {
     baseline.cases.get(case).copied().ok_or_else(|| format!("no counts of `{case}`"))
+}
+
+fn instructions(baseline: &Baseline, case: &str) -> Result<f64, String> {
+    let counted = counts(baseline, case)?.instructions;
+    let counted = counted.ok_or_else(|| format!("no instructions of `{case}` are counted"))?;
+    #[allow(clippy::cast_precision_loss, reason = "thousands")]
+    let counted = counted as f64;
+    Ok(counted)
 }
 
 #[cfg(test)]

@@ -252,7 +252,8 @@ pub(super) fn counts(baseline: &Baseline) -> String {
         baseline.made_with.architecture, baseline.made_with.compiler, baseline.made_with.valgrind
     );
     for (name, counts) in &baseline.cases {
-        let instructions = shown(&Fact::Count(counts.instructions));
+        let instructions = counts.instructions.map(|count| shown(&Fact::Count(count)));
+        let instructions = instructions.unwrap_or_else(|| "–".to_owned());
         // At most one decimal says something.
         let allocations = (counts.allocations * 10.0).round() / 10.0;
         let _ = writeln!(text, "| {name} | {instructions} | {allocations} |");

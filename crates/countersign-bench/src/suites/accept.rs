@@ -29,7 +29,7 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
     let tls = Tls::new(&bench.material)?;
     let mut strangers = Section::new(
         "accept",
-        &format!("Accept: {count} strangers, deadline {} ms", deadline.as_millis()),
+        &format!("Accept: {count} strangers, a deadline of {} s", deadline.as_secs_f64()),
         "ms from connect to the server's SETTINGS",
         Chart::None,
     );

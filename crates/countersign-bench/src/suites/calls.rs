@@ -1,6 +1,7 @@
 //! Server CPU per call over loopback.
 
 mod authz;
+mod first;
 mod forged;
 mod second_opinion;
 
@@ -22,6 +23,15 @@ const BASE_CURRENT: &str = "tonic-tls ct";
 /// gRPC's code for a caller who was not proven.
 const UNAUTHENTICATED: u8 = 16;
 
+/// Shapes that a look leaves out: connections and streams.
+const MORE: [(&str, usize, usize); 5] = [
+    ("calls-10x10", 10, 10),
+    ("calls-1x1", 1, 1),
+    ("calls-work", 1, 100),
+    ("calls-two-cores", 10, 10),
+    ("calls-two-cores-work", 10, 10),
+];
+
 /// Adds a section per shape of the load.
 pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let main = variants(bench)?;
@@ -34,15 +44,16 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
     }
     authz::run(bench, report).await?;
     forged::run(bench, report).await?;
+    first::run(bench, report).await?;
     second_opinion::run(bench, report).await?;
     if !bench.options.quick && bench.options.requests.is_none() {
-        for (name, connections, streams, variants) in [
-            ("calls-10x10", 10, 10, variants(bench)?),
-            ("calls-1x1", 1, 1, variants(bench)?),
-            ("calls-work", 1, 100, runtimes(bench, 1, 50)?),
-            ("calls-two-cores", 10, 10, runtimes(bench, 2, 0)?),
-            ("calls-two-cores-work", 10, 10, runtimes(bench, 2, 50)?),
-        ] {
+        for (name, connections, streams) in MORE {
+            let variants = match name {
+                "calls-work" => runtimes(bench, 1, 50)?,
+                "calls-two-cores" => runtimes(bench, 2, 0)?,
+                "calls-two-cores-work" => runtimes(bench, 2, 50)?,
+                _ => variants(bench)?,
+            };
             if bench.wants(name, &variants) {
                 report.push(shape(bench, name, connections, streams, variants).await?);
             }
@@ -59,6 +70,7 @@ pub(super) fn names(bench: &Bench<'_>) -> Result<super::Names, Box<dyn Error>> {
         named("calls-callers", &many_callers(bench)?),
         named("calls-authz", &authz::variants(bench)?),
         named("calls-forged", &forged::variants(bench)?),
+        named("calls-first", &first::variants(bench)?),
         named("calls-h2load", &second_opinion::variants(bench)?),
     ];
     found.extend(["calls", "calls-10x10", "calls-1x1"].map(|name| named(name, &main)));
@@ -77,7 +89,7 @@ async fn shape(
     let (rounds, fewer) = rounds(bench, name);
     // One call at a time is mostly waiting.
     let full = if connections * streams == 1 { 2_000 } else { 8_000 };
-    let requests = bench.options.requests(1_500, full) as usize;
+    let requests = bench.options.requests(1_000, full) as usize;
     let mut started = bench.start(variants).await;
     warm_virtual_machines(bench, &started, connections, streams).await;
     let progress = Progress::new(name, rounds);
@@ -98,9 +110,7 @@ async fn shape(
         }
         progress.round(round);
     }
-    let many = |count, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    let (connections, streams) = (many(connections, "connection"), many(streams, "stream"));
-    let title = format!("Calls: {connections} × {streams}, echo of 100 bytes");
+    let title = title(name, connections, streams);
     let mut section = Section::new(name, &title, "µs of server CPU per call", Chart::Bars);
     collect(started, &mut section).await;
     section.compare("× tonic-tls mt", |_| Some(BASE));
@@ -148,6 +158,20 @@ async fn shape(
     Ok(section)
 }
 
+/// What a section is about, and nothing else is.
+fn title(name: &str, connections: usize, streams: usize) -> String {
+    let many = |count, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let (connections, streams) = (many(connections, "connection"), many(streams, "stream"));
+    let what = match name {
+        "calls-callers" => "Calls of 1,000 callers",
+        "calls-work" => "Calls of a handler that works",
+        "calls-two-cores" => "Calls to servers with two cores",
+        "calls-two-cores-work" => "Calls of a handler that works, to servers with two cores",
+        _ => "Calls",
+    };
+    format!("{what}: {connections} × {streams}, echo of 100 bytes")
+}
+
 /// How many rounds a shape has, for what is judged by a few per cent and for the rest.
 ///
 /// 31 rounds resolve about 3 %, 11 no better than 10 %, which is enough for rows that differ by
@@ -157,7 +181,7 @@ fn rounds(bench: &Bench<'_>, name: &str) -> (u32, u32) {
         "calls" | "calls-10x10" | "calls-1x1" => 31,
         _ => 11,
     };
-    let rounds = bench.options.rounds(3, full);
+    let rounds = bench.options.rounds(2, full);
     (rounds, bench.options.fewer(rounds, if name == "calls" { 11 } else { 9 }))
 }
 
@@ -176,7 +200,7 @@ async fn warm_virtual_machines(
     connections: usize,
     streams: usize,
 ) {
-    let requests = if bench.options.quick { 5_000 } else { 40_000 };
+    let requests = if bench.options.quick { 2_000 } else { 40_000 };
     for one in started.iter().filter(|one| one.variant.name.starts_with("java")) {
         let Some(server) = &one.server else { continue };
         let shape = one.variant.shape(connections, streams);
@@ -338,4 +362,20 @@ fn runtimes(bench: &Bench<'_>, cores: usize, work: usize) -> Result<Vec<Variant>
         variant("ours-gate mt", Kind::OursGate, multi),
         variant("ours-per-core", Kind::OursPerCore, current),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shape_has_a_title_of_its_own() {
+        let shapes = [("calls", 1, 100), ("calls-callers", 1, 100)].into_iter().chain(MORE);
+        let titles: Vec<String> = shapes.map(|(name, c, s)| title(name, c, s)).collect();
+        for (at, title) in titles.iter().enumerate() {
+            assert!(!titles[..at].contains(title), "{title:?} twice");
+        }
+        assert_eq!(titles[0], "Calls: 1 connection × 100 streams, echo of 100 bytes");
+        assert_eq!(title("calls-1x1", 1, 1), "Calls: 1 connection × 1 stream, echo of 100 bytes");
+    }
 }

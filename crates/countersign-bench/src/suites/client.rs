@@ -34,7 +34,7 @@ enum ClientKind {
 
 /// Adds the section.
 pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Box<dyn Error>> {
-    let rounds = bench.options.rounds(3, 31);
+    let rounds = bench.options.rounds(2, 31);
     let fewer = bench.options.fewer(rounds, 11);
     let calls = bench.options.requests(1_500, 8_000) as usize;
     let files = Files::write(bench)?;

@@ -1,5 +1,7 @@
 //! Server CPU per connection: connect, TLS handshake, HTTP/2 preface, first SETTINGS, close.
 
+mod returning;
+
 use std::error::Error;
 use std::time::Duration;
 
@@ -34,12 +36,20 @@ const JUDGED: [&str; 9] = [
 /// How long a server may take to notice that connections are closed, before its time is read.
 const SETTLE: Duration = Duration::from_millis(20);
 
-/// Adds the section.
+/// Adds both sections.
 pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Box<dyn Error>> {
+    let variants = variants(bench)?;
+    if bench.wants("handshakes", &variants) {
+        report.push(costs(bench, variants).await);
+    }
+    returning::run(bench, report).await
+}
+
+async fn costs(bench: &Bench<'_>, variants: Vec<Variant>) -> Section {
     let rounds = bench.options.rounds(2, 31);
     let fewer = bench.options.fewer(rounds, 11);
     let connections = bench.options.requests(40, 300) as usize;
-    let mut started = bench.start(variants(bench)?).await;
+    let mut started = bench.start(variants).await;
     if !bench.options.quick {
         warm_virtual_machines(bench, &started).await;
     }
@@ -87,14 +97,13 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
          and openssl send a ticket where sessions are resumed, and no others"
             .to_owned(),
     );
-    report.push(section);
-    Ok(())
+    section
 }
 
-/// The section with the names of its rows.
+/// Every section with the names of its rows.
 #[cfg(test)]
 pub(super) fn names(bench: &Bench<'_>) -> Result<super::Names, Box<dyn Error>> {
-    Ok(vec![super::bench::named("handshakes", &variants(bench)?)])
+    Ok(vec![super::bench::named("handshakes", &variants(bench)?), returning::names(bench)?])
 }
 
 /// Lets just-in-time compilers see the code long before it is measured.

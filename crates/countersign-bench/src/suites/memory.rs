@@ -18,7 +18,7 @@ const WARM_UP: usize = 100;
 /// Adds the section.
 pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Box<dyn Error>> {
     let rounds = bench.options.rounds(1, 5);
-    let connections = bench.options.requests(500, 2_000) as usize;
+    let connections = bench.options.requests(250, 2_000) as usize;
     let variants = variants(bench)?;
     let mut rows: Vec<Row> = variants
         .iter()

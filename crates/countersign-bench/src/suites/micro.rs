@@ -3,10 +3,12 @@
 mod groups;
 mod many;
 mod sample;
+mod threads;
 
 use std::time::Instant;
 
 use crate::options::Options;
+use crate::proc::Placement;
 use crate::report::{Report, Row, Section};
 use groups::Group;
 use sample::{Clock, Timed};
@@ -15,19 +17,25 @@ use sample::{Clock, Timed};
 ///
 /// Every operation has one sample per round, so that what else the machine does falls on all of
 /// them, and every other round goes backwards.
-pub(super) fn run(options: &Options, report: &mut Report) {
-    let groups = groups::all(options).into_iter().filter(|group| group.is_wanted(options));
-    measure(groups.collect(), options, report);
+pub(super) fn run(options: &Options, placement: Placement, report: &mut Report) {
+    measure(wanted(options, &[]), options, report);
+    threads::run(options, placement, report);
 }
 
 /// The sections alone that are lines over how many there are of something, unless an earlier
 /// suite of the run has them.
 pub(super) fn curves(options: &Options, report: &mut Report) {
-    let has = |name: &str| report.sections.iter().any(|section| section.name == name);
-    let groups = groups::all(options)
-        .into_iter()
-        .filter(|group| group.is_curve() && group.is_wanted(options) && !has(&group.section.name));
-    measure(groups.collect(), options, report);
+    let has: Vec<&str> = report.sections.iter().map(|section| section.name.as_str()).collect();
+    let groups = wanted(options, &has).into_iter().filter(Group::is_curve).collect();
+    measure(groups, options, report);
+}
+
+/// The groups that are asked for, but for these sections, which are not even made ready.
+fn wanted(options: &Options, but: &[&str]) -> Vec<Group> {
+    let sections = groups::ALL.into_iter();
+    let sections = sections.filter(|(name, _)| options.allows(name) && !but.contains(name));
+    let groups = sections.map(|(_, make)| make(options));
+    groups.filter(|group| group.is_wanted(options)).collect()
 }
 
 /// Every section with the names of its rows in a full run.
@@ -37,7 +45,7 @@ pub(super) fn names() -> super::Names {
 
     use crate::options::{Cli, Command};
 
-    // A look has fewer callers, and is made ready sooner.
+    // A look has fewer callers and tokens, and is made ready sooner.
     let looked = Cli::try_parse_from(["countersign-bench", "micro", "--quick"]);
     let Ok(Cli { command: Command::Micro(options) }) = looked else { return Vec::new() };
     let names = |group: Group| {
@@ -48,10 +56,12 @@ pub(super) fn names() -> super::Names {
                 Some(rest) if is_limits => format!("1,000,000 {rest}"),
                 _ => name,
             });
-        let rows = rows.collect();
+        let more = (section == "micro-cache").then(|| "100,000 tokens".to_owned());
+        let rows = rows.chain(more).collect();
         (section, rows)
     };
-    groups::all(&options).into_iter().map(names).collect()
+    let groups = groups::ALL.into_iter().map(|(_, make)| make(&options));
+    groups.map(names).chain([threads::names()]).collect()
 }
 
 fn measure(groups: Vec<Group>, options: &Options, report: &mut Report) {
@@ -91,4 +101,33 @@ fn measure(groups: Vec<Group>, options: &Options, report: &mut Report) {
 /// The lowest sample of a row, which the neighbours disturbed least.
 fn least(section: &Section, name: &str) -> Option<f64> {
     section.row(name).and_then(|row: &Row| row.summary).map(|summary| summary.min)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::options::{Cli, Command};
+
+    #[test]
+    fn a_section_has_the_name_that_it_is_made_by_and_is_made_only_if_it_is_missing() {
+        let line = ["countersign-bench", "micro", "--quick", "--only", "micro-client"];
+        let Ok(Cli { command: Command::Micro(options) }) = Cli::try_parse_from(line) else {
+            panic!("`micro` is a command");
+        };
+        let all = groups::ALL.map(|(name, _)| name);
+        let others: Vec<&str> = all
+            .into_iter()
+            .filter(|name| !["micro-client", "micro-crypto"].contains(name))
+            .collect();
+        let names = |but: &[&str]| -> Vec<String> {
+            wanted(&options, but).into_iter().map(|group| group.section.name).collect()
+        };
+        assert_eq!(names(&others), ["micro-client"]);
+        assert!(names(&all).is_empty());
+        for (name, make) in groups::ALL.into_iter().filter(|(name, _)| !others.contains(name)) {
+            assert_eq!(make(&options).section.name, name);
+        }
+    }
 }

@@ -57,7 +57,7 @@ pub(crate) fn run(
     report: &mut Report,
 ) -> Result<(), Box<dyn Error>> {
     if suite == Suite::Micro {
-        micro::run(options, report);
+        micro::run(options, placement, report);
         return Ok(());
     }
     let bench = Bench::new(options, peers, placement)?;

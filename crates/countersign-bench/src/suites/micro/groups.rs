@@ -21,22 +21,23 @@ pub(super) struct Group {
 /// Adds ratios and notes to a section whose rows are there.
 type Finish = fn(&mut Section);
 
-/// Everything.
-pub(super) fn all(options: &Options) -> Vec<Group> {
-    vec![
-        cryptography(),
-        tokens(),
-        many::issuers_and_keys(),
-        many::remembered(),
-        gate(),
-        rules(),
-        many::policies(),
-        many::limits(options),
-        many::api_keys(),
-        call_credentials(),
-        signatures(),
-    ]
-}
+/// Makes a group ready, which may take its time.
+type Make = fn(&Options) -> Group;
+
+/// Everything, by the names of the sections.
+pub(super) const ALL: [(&str, Make); 11] = [
+    ("micro-crypto", |_| cryptography()),
+    ("micro-jwt", |_| tokens()),
+    ("micro-scale", |_| many::issuers_and_keys()),
+    ("micro-cache", many::remembered),
+    ("micro-gate", |_| gate()),
+    ("micro-rules", |_| rules()),
+    ("micro-policy", |_| many::policies()),
+    ("micro-limits", many::limits),
+    ("micro-keys", |_| many::api_keys()),
+    ("micro-client", |_| call_credentials()),
+    ("micro-signing", |_| signatures()),
+];
 
 impl Group {
     pub(super) fn new(name: &str, title: &str, chart: Chart, finish: Finish) -> Self {

@@ -24,7 +24,8 @@ impl Clock {
         Self { reading: reading.unwrap_or_default() }
     }
 
-    fn now() -> Duration {
+    /// This thread's processor time.
+    pub(super) fn now() -> Duration {
         let time = clock_gettime(ClockId::ThreadCPUTime);
         Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
     }

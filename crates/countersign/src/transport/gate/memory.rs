@@ -86,6 +86,7 @@ impl Memory {
 
     /// `present` finds the call's one credential. `Err` when it is none that could be known.
     /// What was let pass by another generation of the gate's policy is not known any more.
+    #[inline]
     pub(super) fn recall<'a>(
         &self,
         gate: &Arc<GateMark>,
