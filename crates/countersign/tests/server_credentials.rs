@@ -355,23 +355,55 @@ async fn a_certificate_without_its_key_is_refused() {
 
 // Resumption.
 
-/// Connects twice with one session cache; whether each connection resumed, as both ends say.
+/// Connects, and takes what tickets there are; whether the session was resumed, as both ends say.
+async fn comes_by(guests: &mut Guests, config: &Arc<ClientConfig>) -> bool {
+    let mut client = tls_and_http2(guests.address(), config).await.expect("connected");
+    let mut io = guests.next().await;
+    // Tickets come before the first bytes that a client reads.
+    io.write_all(b"!").await.expect("written");
+    io.flush().await.expect("flushed");
+    client.read_exact(&mut [0]).await.expect("read");
+    let resumed = io.peer().tls().expect("TLS").resumed;
+    let kind = client.get_ref().1.handshake_kind();
+    assert_eq!(resumed, kind == Some(HandshakeKind::Resumed), "{kind:?}");
+    resumed
+}
+
+/// The same twice with one session cache.
 async fn connects_twice(credentials: &ServerCredentials, config: ClientConfig) -> [bool; 2] {
     let mut guests = Guests::on_loopback(credentials).await;
     let config = Arc::new(config);
-    let mut resumed = [true; 2];
-    for resumed in &mut resumed {
-        let mut client = tls_and_http2(guests.address(), &config).await.expect("connected");
-        let mut io = guests.next().await;
-        // Tickets come before the first bytes that a client reads.
-        io.write_all(b"!").await.expect("written");
-        io.flush().await.expect("flushed");
-        client.read_exact(&mut [0]).await.expect("read");
-        *resumed = io.peer().tls().expect("TLS").resumed;
-        let kind = client.get_ref().1.handshake_kind();
-        assert_eq!(*resumed, kind == Some(HandshakeKind::Resumed), "{kind:?}");
+    [comes_by(&mut guests, &config).await, comes_by(&mut guests, &config).await]
+}
+
+/// A store in the server would have room for so many.
+#[tokio::test]
+async fn however_many_clients_come_back_all_of_them_resume() {
+    let ca = CertificateAuthority::new("test CA");
+    for versions in [TLS12, TLS13] {
+        let mut guests = Guests::on_loopback(&localhost(&ca).build().expect("credentials")).await;
+        let clients: Vec<_> =
+            (0..300).map(|_| Arc::new(client_config_with(&ca, provider(), versions))).collect();
+        for resumed in [false, true, true] {
+            for client in &clients {
+                assert_eq!(comes_by(&mut guests, client).await, resumed, "{versions:?}");
+            }
+        }
     }
-    resumed
+}
+
+#[tokio::test]
+async fn a_session_is_of_one_loading_of_the_credentials() {
+    let ca = CertificateAuthority::new("test CA");
+    for versions in [TLS12, TLS13] {
+        let first = localhost(&ca).build().expect("credentials");
+        let anew = localhost(&ca).build().expect("credentials");
+        let client = Arc::new(client_config_with(&ca, provider(), versions));
+        for (credentials, resumed) in [(&first, false), (&first, true), (&anew, false)] {
+            let mut guests = Guests::on_loopback(credentials).await;
+            assert_eq!(comes_by(&mut guests, &client).await, resumed, "{versions:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
@@ -59,8 +60,12 @@ impl ClientCertificates {
 /// How a server secures its connections; see
 /// [`ServerCredentials::tls`](crate::ServerCredentials::tls).
 ///
-/// TLS 1.3 and 1.2, X25519MLKEM768 preferred, ALPN `h2` required. Where client certificates are
-/// asked for, sessions are never resumed, since a resumed session skips their check.
+/// TLS 1.3 and 1.2, X25519MLKEM768 preferred, ALPN `h2` required.
+///
+/// Sessions are resumed by tickets that hold them (RFC 8446 §4.6.1, RFC 5077), so that any number
+/// of clients can come back and the server keeps nothing but a key, which is its own, changes every
+/// 6 hours and is forgotten after 12; what is loaded anew has another. Early data is refused. Where
+/// client certificates are asked for, no session is resumed, since that would skip their check.
 #[must_use = "it does nothing by itself"]
 #[derive(Clone)]
 pub struct ServerTls {
@@ -143,9 +148,13 @@ impl ServerTls {
         };
         let mut config = builder.with_cert_resolver(Arc::new(BySni::new(identities)));
         config.alpn_protocols = vec![b"h2".to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         if asks {
-            config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
+        } else {
+            // Whoever comes back brings the session along; a store would have room for so many.
+            config.ticketer = Ticketer::new().map_err(|error| rejected(&error))?;
+            config.send_tls13_tickets = 1;
         }
         Ok(LoadedServerTls {
             config: Arc::new(config),
