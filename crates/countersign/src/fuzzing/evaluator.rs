@@ -119,9 +119,13 @@ impl Plan {
     fn decide(&self, call: &Call) -> (bool, Option<String>) {
         for (rules, allows) in [(&self.deny, false), (&self.allow, true)] {
             let any = |reading| reading == 1 || (reading == 2 && !allows);
-            let (any_kind, any_value) = (any(self.names), any(self.headers));
-            let names = call.names(any_kind);
-            if let Some(rule) = rules.iter().find(|rule| rule.matches(call, &names, any_value)) {
+            let names = call.names(any(self.names));
+            // What keeps more callers out is, under `not`, the other reading.
+            let other = |reading| reading == 1 || (reading == 2 && allows);
+            let not_names = call.names(other(self.names));
+            let any_value = any(self.headers);
+            let matches = |rule: &&Rule| rule.matches(call, &names, &not_names, any_value);
+            if let Some(rule) = rules.iter().find(matches) {
                 return (allows, Some(rule.name.clone()));
             }
         }
@@ -172,7 +176,7 @@ impl Rule {
         json!({"name": self.name, "source": source, "request": request})
     }
 
-    fn matches(&self, call: &Call, names: &[&str], any_value: bool) -> bool {
+    fn matches(&self, call: &Call, names: &[&str], not_names: &[&str], any_value: bool) -> bool {
         let any = |patterns: &[String], texts: &[&str]| {
             patterns.iter().any(|pattern| texts.iter().any(|text| matches(pattern, text)))
         };
@@ -184,7 +188,7 @@ impl Rule {
                 let is_there = !found.is_empty();
                 is_there && (any(values, &[&joined]) || (any_value && any(values, &found)))
             })
-            && !any(&self.no_principals, names)
+            && !any(&self.no_principals, not_names)
             && !any(&self.no_paths, &[&call.path])
             && (!self.certificate || (call.tls && call.certificate.is_some()))
     }
