@@ -14,6 +14,7 @@ mod resolver;
 mod roots;
 mod server;
 mod telemetry;
+mod tickets;
 mod verifier;
 
 pub use client::{ClientTls, TlsVersion};

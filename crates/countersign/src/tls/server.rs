@@ -1,13 +1,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
 use super::client::ALL_VERSIONS;
 use super::provider::{ClockAsTime, provider};
 use super::resolver::BySni;
+use super::tickets::Tickets;
 use super::{Alpn, Identity, RootCertificates, TlsConfigError, TlsVersion};
 use crate::clock::{Clock, SystemClock};
 
@@ -63,9 +63,10 @@ impl ClientCertificates {
 /// TLS 1.3 and 1.2, X25519MLKEM768 preferred, ALPN `h2` required.
 ///
 /// Sessions are resumed by tickets that hold them (RFC 8446 §4.6.1, RFC 5077), so that any number
-/// of clients can come back and the server keeps nothing but a key, which is its own, changes every
-/// 6 hours and is forgotten after 12; what is loaded anew has another. Early data is refused. Where
-/// client certificates are asked for, no session is resumed, since that would skip their check.
+/// of clients can come back and the server keeps nothing but a key. That is its own: it changes
+/// after 6 hours and opens nothing after 12, and what is loaded anew has another. Early data is
+/// refused. Where client certificates are asked for, no session is resumed, since that would skip
+/// their check.
 #[must_use = "it does nothing by itself"]
 #[derive(Clone)]
 pub struct ServerTls {
@@ -153,7 +154,9 @@ impl ServerTls {
             config.send_tls13_tickets = 0;
         } else {
             // Whoever comes back brings the session along; a store would have room for so many.
-            config.ticketer = Ticketer::new().map_err(|error| rejected(&error))?;
+            let tickets =
+                Tickets::new(Arc::clone(&self.clock)).map_err(|error| rejected(&error))?;
+            config.ticketer = Arc::new(tickets);
             config.send_tls13_tickets = 1;
         }
         Ok(LoadedServerTls {

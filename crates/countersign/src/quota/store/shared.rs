@@ -1,7 +1,8 @@
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::breaker::{Breaker, Change, Ticket, luck};
@@ -42,7 +43,7 @@ pub enum WhenDown {
 ///
 /// * Where a caller stops waiting before the store has answered, nobody knows how the store is.
 ///   The next question is then asked to the end of the deadline, even if its caller stops waiting
-///   as well: one at a time, in a task of its own. So a store that hangs is left alone though no
+///   as well: one at a time, in a task of its own that ends with the last clone. So a store that hangs is left alone though no
 ///   caller waits for the deadline, and nobody makes a healthy one seem ill by hanging up.
 ///
 /// Clones share everything. Nothing else runs by itself. What a dropped future has asked for may
@@ -67,8 +68,13 @@ pub enum WhenDown {
 #[must_use = "a quota does nothing until it is asked"]
 pub struct SharedQuota {
     inner: Arc<Inner>,
+    carried: Arc<Carried>,
     deadline: Duration,
 }
+
+/// The question that is asked to its end, until the last handle is dropped.
+#[derive(Debug, Default)]
+struct Carried(Mutex<Option<AbortHandle>>);
 
 #[derive(Debug)]
 struct Inner {
@@ -119,7 +125,7 @@ impl SharedQuota {
             breaker: Arc::default(),
             counters: StoreCounters::default(),
         };
-        Self { inner: Arc::new(inner), deadline: Self::DEADLINE }
+        Self { inner: Arc::new(inner), carried: Arc::default(), deadline: Self::DEADLINE }
     }
 
     /// How long a call waits for the store, connecting included. Default: 100 ms; at most 10 s.
@@ -177,13 +183,29 @@ impl SharedQuota {
         let owned: Vec<_> = buckets.iter().map(Bucket::to_owned).collect();
         let their_names = names.to_vec();
         let carried = async move { inner.ask(&owned, &their_names, deadline, ticket).await };
-        match tokio::spawn(carried).await {
+        let carried = tokio::spawn(carried);
+        self.carried.begins(carried.abort_handle());
+        match carried.await {
             Ok(verdict) => verdict,
             Err(ended) => match ended.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 // The runtime is shutting down.
                 Err(_) => self.inner.fall_back(buckets, names),
             },
+        }
+    }
+}
+
+impl Carried {
+    fn begins(&self, task: AbortHandle) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            task.abort();
         }
     }
 }

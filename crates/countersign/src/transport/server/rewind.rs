@@ -15,13 +15,20 @@ const AT_ONCE: usize = 2048;
 /// Type, version and length (RFC 8446 §5.1).
 const RECORD_HEADER: usize = 5;
 
-/// How long the record is that begins so, its header included. The header alone where the rest
-/// is not worth waiting for: whoever reads it refuses the record by its header.
+/// Whether a TLS record may begin so: its type and the first byte of its version. Anything else
+/// is refused by these alone.
+fn may_be_record(head: &[u8]) -> bool {
+    matches!(*head, [20..=24, 3, ..])
+}
+
+/// How long the record is that begins so, its header included. The header alone where that is
+/// more than any record has, TLS 1.2's room for compression included (RFC 5246 §6.2.3): whoever
+/// reads it refuses the record by its header.
 fn record_length(head: &[u8]) -> usize {
-    const MAX_FRAGMENT: u16 = 1 << 14;
+    const TOO_LONG: usize = (1 << 14) + 2048;
     match *head {
-        [20..=23, 3, _, high, low, ..] => match u16::from_be_bytes([high, low]) {
-            length @ ..=MAX_FRAGMENT => RECORD_HEADER + usize::from(length),
+        [_, _, _, high, low, ..] => match usize::from(u16::from_be_bytes([high, low])) {
+            length @ ..TOO_LONG => RECORD_HEADER + length,
             _ => RECORD_HEADER,
         },
         _ => RECORD_HEADER,
@@ -51,13 +58,16 @@ impl<S: AsyncRead + Unpin> Rewind<S> {
     }
 
     /// Reads ahead until the first TLS record is whole, or cannot become one, or the end is there.
-    /// Cancel-safe: what was read stays.
+    /// Two bytes are there already. Cancel-safe: what was read stays.
     ///
     /// rustls takes 8 KiB for the buffer of a record that comes in two pieces, besides its own
-    /// state. Here a peer that sends half of one costs that half, and never more than a record,
-    /// which is 16 KiB.
+    /// state. Here a peer that sends half of its first one costs that half, and never more than a
+    /// record, which is 18 KiB.
     pub(super) fn read_ahead_record(&mut self) -> impl Future<Output = io::Result<()>> + Unpin {
         poll_fn(move |cx| {
+            if !may_be_record(&self.ahead) {
+                return Poll::Ready(Ok(()));
+            }
             ready!(self.poll_read_ahead(cx, RECORD_HEADER))?;
             let whole = record_length(&self.ahead);
             self.poll_read_ahead(cx, whole)
@@ -73,7 +83,13 @@ impl<S: AsyncRead + Unpin> Rewind<S> {
             if chunk.filled().is_empty() {
                 break;
             }
-            self.ahead.extend_from_slice(chunk.filled());
+            let (length, more) = (self.ahead.len(), chunk.filled());
+            if self.ahead.capacity() - length < more.len() {
+                // Twice as much, as always, but not more than is waited for.
+                let room = (2 * length).min(least).max(length + more.len());
+                self.ahead.reserve_exact(room - length);
+            }
+            self.ahead.extend_from_slice(more);
         }
         Poll::Ready(Ok(()))
     }
@@ -152,8 +168,14 @@ impl<S: Connected<ConnectInfo = TcpConnectInfo>> Connected for Rewind<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
+    use rustls::crypto::aws_lc_rs::default_provider;
+    use rustls::server::ResolvesServerCertUsingSni;
+    use rustls::{ServerConfig, ServerConnection};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
 
     #[tokio::test]
     async fn what_was_read_ahead_is_read_again() {
@@ -217,25 +239,73 @@ mod tests {
         let mut half = vec![22, 3, 1, 5, 0xdc];
         half.resize(700, 7);
         far.write_all(&half).await.expect("written");
+        near.read_ahead(2).await.expect("the head");
         assert!(!is_whole(&mut near));
         assert_eq!((near.ahead().len(), near.ahead.capacity()), (700, 700));
     }
 
     #[tokio::test]
+    async fn a_record_that_comes_in_drops_takes_no_more_than_its_length() {
+        let (mut far, near) = tokio::io::duplex(1024);
+        let mut near = Rewind::new(near);
+        let whole = RECORD_HEADER + (1 << 14);
+        let mut record = vec![22, 3, 1, 0x40, 0];
+        record.resize(whole, 7);
+        for drop in record[..whole - 1].chunks(1000) {
+            far.write_all(drop).await.expect("written");
+            near.read_ahead(2).await.expect("the head");
+            assert!(!is_whole(&mut near));
+            assert!(near.ahead.capacity() <= whole, "{} bytes", near.ahead.capacity());
+        }
+        far.write_all(&record[whole - 1..]).await.expect("written");
+        assert!(is_whole(&mut near));
+        assert_eq!(near.ahead(), record);
+    }
+
+    /// As rustls, which refuses each of them, and waits for more of the twins.
+    #[tokio::test]
     async fn what_cannot_become_a_record_is_not_waited_for() {
-        // No record, SSL 2, more than a record holds, and its end.
-        for head in [[0x80, 0x2e, 1, 0, 2], [22, 2, 0, 0, 9], [22, 3, 1, 0x40, 1], [22, 3, 1, 0, 0]]
-        {
+        let waits_for = |head: &'static [u8]| async move {
             let (mut far, near) = tokio::io::duplex(64);
             let mut near = Rewind::new(near);
-            far.write_all(&head).await.expect("written");
-            near.read_ahead_record().await.expect("enough");
+            far.write_all(head).await.expect("written");
+            near.read_ahead(2).await.expect("the head");
+            let waits = !is_whole(&mut near);
             assert_eq!(near.ahead(), head);
+            let config = Arc::new(
+                ServerConfig::builder_with_provider(Arc::new(default_provider()))
+                    .with_safe_default_protocol_versions()
+                    .expect("versions")
+                    .with_no_client_auth()
+                    .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new())),
+            );
+            let mut rustls = ServerConnection::new(config).expect("a server");
+            rustls.read_tls(&mut &*head).expect("read");
+            assert_eq!(rustls.process_new_packets().is_ok(), waits, "{head:?}");
+            waits
+        };
+        // No type, no version, and more than a record holds.
+        for head in [&[0, 0, 0, 1][..], &[0x80, 0x2e, 1, 0], &[22, 2, 0, 0], &[22, 3, 1, 0x48, 0]] {
+            assert!(!waits_for(head).await, "{head:?}");
         }
+        for head in [
+            &[22, 3, 1, 0][..],
+            &[22, 3, 1, 0x40, 0],
+            &[22, 3, 1, 0x40, 1],
+            &[22, 3, 1, 0x47, 0xff],
+            &[24, 3, 3, 0x40, 0],
+        ] {
+            assert!(waits_for(head).await, "{head:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_may_end_early() {
         let (mut far, near) = tokio::io::duplex(64);
         far.write_all(&[22, 3, 1, 0]).await.expect("written");
         drop(far);
         let mut near = Rewind::new(near);
+        near.read_ahead(4).await.expect("the head");
         near.read_ahead_record().await.expect("the end");
         assert_eq!(near.ahead(), [22, 3, 1, 0]);
     }

@@ -234,6 +234,22 @@ async fn who_hangs_up_does_not_make_a_store_ill_that_answers_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_question_that_is_asked_to_its_end_ends_with_the_last_handle() {
+    for is_last in [true, false] {
+        let store = Scripted::new(Mood::Silent);
+        let quota = SharedQuota::new(Arc::clone(&store), WhenDown::Refuse)
+            .deadline(SharedQuota::MAX_DEADLINE);
+        let other = (!is_last).then(|| quota.clone());
+        hang_up_for(&quota, Duration::from_millis(3)).await;
+        drop(quota);
+        // What was aborted goes the next time that the runtime comes by.
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(Arc::strong_count(&store) == 1, is_last);
+        drop(other);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_question_that_is_asked_to_its_end_tells_a_caller_who_stays() {
     let quota = SharedQuota::new(Scripted::new(Mood::Well), WhenDown::Refuse);
     let mut early = quota.inner.breaker.admit().expect("well");
