@@ -238,9 +238,40 @@ fn what_could_be_misread_is_refused() {
         (json!({"times": [{"from": "08:00", "to": "08:00"}]}), "begins before it ends"),
         (json!({"times": [{"days": ["monday"]}]}), "is \"monday\""),
         (json!({"times": []}), "\"times\" is empty"),
+        (json!({"not": {"paths": ["/a.B/C"], "headers": []}}), "\"headers\" is empty"),
+        (
+            json!({"not": {"paths": [], "headers": [{"key": "k", "values": ["a"]}]}}),
+            "\"paths\" is empty",
+        ),
     ] {
         let error = Policy::from_json(&request(&own)).expect_err("refused");
         assert!(error.to_string().contains(said), "{own}: {error}");
+    }
+}
+
+/// Beyond 64 bits a reader makes the same number of neighbours.
+#[test]
+fn a_number_that_cannot_be_told_from_its_neighbour_is_refused() {
+    for (value, is_told) in [
+        ("18446744073709551615", true),
+        ("18446744073709551616", false),
+        ("-9223372036854775808", true),
+        ("-9223372036854775809", false),
+        ("999999999999999.0", true),
+        ("1000000000000000.0", false),
+        ("-1e15", false),
+        ("\"18446744073709551616\"", true),
+    ] {
+        let text = format!(
+            r#"{{"name": "p", "allow_rules": [{{"name": "r", "source": {{"countersign": {{"tokens": [
+                {{"claims": [{{"name": "level", "values": [{value}]}}]}}]}}}}}}]}}"#
+        );
+        match Policy::from_json(&text) {
+            Ok(_) => assert!(is_told, "{value}"),
+            Err(error) => {
+                assert!(!is_told && error.to_string().contains("too many digits"), "{error}");
+            }
+        }
     }
 }
 

@@ -297,7 +297,7 @@ const BY_GRAMMAR: &str = "Syntax error: ";
 fn in_words(message: &str) -> String {
     let words = message.split_whitespace().collect::<Vec<_>>().join(" ");
     let words = words.strip_prefix(BY_GRAMMAR).unwrap_or(&words);
-    if words.contains("'<EOF>'") {
+    if words.contains("input '<EOF>'") || words.contains("at '<EOF>'") {
         return "it ends too early".to_owned();
     }
     let found = words.split_once(" expecting ").map_or(words, |(found, _)| found);

@@ -165,9 +165,21 @@ fn claims(fields: Fields<'_>) -> Result<Claims, InvalidPolicy> {
     Ok(all)
 }
 
+/// Whether its neighbours are read as the same number (RFC 8259 §6): more than 64 bits, or a
+/// fraction or power of ten that is as large.
+fn is_vague(number: &serde_json::Number) -> bool {
+    let is_whole = number.is_i64() || number.is_u64();
+    !is_whole && number.as_f64().is_none_or(|value| value.abs() >= 1e15)
+}
+
 fn claim_value(node: &Node) -> Result<serde_json::Value, InvalidPolicy> {
     match &node.value {
         Value::Text(text) => Ok(text.clone().into()),
+        Value::Number(number) if is_vague(number) => {
+            let message = format!("{number} has too many digits for a number to be told by");
+            Err(InvalidPolicy::new(node.place, message)
+                .with_hint("have the issuer write it as a text, and write a text here"))
+        }
         Value::Number(number) => Ok(number.clone().into()),
         Value::Bool(value) => Ok((*value).into()),
         _ => Err(mistyped(node, "a claim's value", "a string, a number or a boolean")),
@@ -190,7 +202,11 @@ pub(super) fn request(node: &Node, conditions: &mut Vec<Condition>) -> Result<()
         if let Some(paths) = fields.some_texts("paths")? {
             none_of.push(Condition::Paths(TextSet::new(&paths)));
         }
-        for (index, node) in fields.list("headers")?.iter().enumerate() {
+        let headers = fields.list("headers")?;
+        if let Some(node) = fields.get("headers").filter(|_| headers.is_empty()) {
+            return Err(empty(node.place, "headers"));
+        }
+        for (index, node) in headers.iter().enumerate() {
             let part = format!("\"headers\" {index}");
             none_of.push(header(node).map_err(|error| error.within(part))?);
         }

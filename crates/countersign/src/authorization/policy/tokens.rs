@@ -41,7 +41,8 @@ pub(super) struct TokenRule {
 ///
 /// A number is the same however it is written: `1`, `1.0` and `1e0`. A whole one of more than 15
 /// digits has to be written without a fraction in both places: beyond, readers of fractions do not
-/// agree on the last digit (RFC 8259 §6), and a neighbour is somebody else.
+/// agree on the last digit (RFC 8259 §6), and a neighbour is somebody else. Of 999999999999999.01
+/// nobody can tell that it was not whole.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClaimValues {
     /// Numbers among them as [`plain`] has them.
