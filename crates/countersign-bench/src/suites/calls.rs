@@ -3,6 +3,7 @@
 mod authz;
 mod first;
 mod forged;
+mod latency;
 mod second_opinion;
 
 use std::error::Error;

@@ -5,13 +5,13 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::latency::Seen;
 use super::{again, full};
 use crate::launch::{Program, Server};
 use crate::load::{Expect, Generator, LoadError, Prepared, Tally, Tls, prepare};
 use crate::options::{Kind, RuntimeKind};
-use crate::report::{Chart, Fact, Report, Section};
-use crate::stats::{quantile, sorted};
-use crate::suites::bench::{Bench, Progress, Variant, collect, order, per_one};
+use crate::report::{Chart, Report, Section};
+use crate::suites::bench::{Bench, Progress, Variant, collect, order};
 
 /// Calls at the same time.
 const AT_ONCE: usize = 100;
@@ -73,15 +73,7 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
     let mut section = Section::new("calls-first", &title, unit, Chart::Bars);
     collect(started, &mut section).await;
     for (row, seen) in section.rows.iter_mut().zip(&seen) {
-        let all = sorted(&seen.milliseconds);
-        for (name, fraction) in [("p50", 0.5), ("p99", 0.99)] {
-            if let Some(value) = quantile(&all, fraction) {
-                row.fact(name, Fact::Number(value));
-            }
-        }
-        if let Some(value) = quantile(&sorted(&seen.server), 0.5) {
-            row.fact("µs of server CPU per call", Fact::Number(value));
-        }
+        seen.tell(row, &[("p50", 0.5), ("p99", 0.99)]);
     }
     section.compare("× one call", |_| Some(ALONE));
     section.compare("× one of them new", |row| {
@@ -101,15 +93,6 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
 /// Crowds that come first and are not counted.
 const WARM_UP: usize = 2;
 
-/// What was seen beside the samples.
-#[derive(Default)]
-struct Seen {
-    /// How long each call of all rounds took.
-    milliseconds: Vec<f64>,
-    /// Server CPU per call of each round, in µs.
-    server: Vec<f64>,
-}
-
 /// The 99th percentile of all calls of these crowds, in milliseconds.
 async fn sample(
     server: &Server,
@@ -128,18 +111,17 @@ async fn sample(
     }
     let clock = server.cpu();
     let before = clock.now()?;
-    let (mut tally, mut milliseconds) = (Tally::default(), Vec::new());
+    let (mut tally, mut latencies) = (Tally::default(), Vec::new());
     for crowd in counted {
-        let (one, latencies) = generator.run_these(crowd, crowd.len(), limit).await?;
+        let (one, took) = generator.run_these(crowd, crowd.len(), limit).await?;
         tally.checked += one.checked;
         tally.refused += one.refused;
-        milliseconds.extend(latencies.iter().map(|took| took.as_secs_f64() * 1e3));
+        latencies.extend(took);
     }
-    seen.server.push(per_one(clock.now()?.saturating_sub(before), milliseconds.len()));
+    let cpu = clock.now()?.saturating_sub(before);
+    let last = seen.round(&latencies, latencies.len(), cpu);
     generator.close().await;
-    let last = quantile(&sorted(&milliseconds), 0.99);
-    seen.milliseconds.extend(milliseconds);
-    Ok((last.unwrap_or(f64::NAN), tally))
+    Ok((last, tally))
 }
 
 /// Tokens that nobody has seen.

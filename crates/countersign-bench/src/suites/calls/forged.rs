@@ -4,13 +4,13 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::latency::Seen;
 use super::{again, forge, full};
 use crate::launch::{Program, Server};
 use crate::load::{Expect, Generator, LoadError, Prepared, Shape, Tally, Tls, prepare};
 use crate::options::{Kind, RuntimeKind};
-use crate::report::{Chart, Fact, Report, Section};
-use crate::stats::{quantile, sorted};
-use crate::suites::bench::{Bench, Progress, Variant, collect, order, per_one};
+use crate::report::{Chart, Report, Section};
+use crate::suites::bench::{Bench, Progress, Variant, collect, order};
 
 /// Calls in one pattern of good and forged ones.
 const PATTERN: usize = 10;
@@ -51,15 +51,7 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
         Section::new("calls-forged", &title, "ms, the 99th percentile of good calls", Chart::Bars);
     collect(started, &mut section).await;
     for (row, seen) in section.rows.iter_mut().zip(&seen) {
-        let all = sorted(&seen.milliseconds);
-        for (name, fraction) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)] {
-            if let Some(value) = quantile(&all, fraction) {
-                row.fact(name, Fact::Number(value));
-            }
-        }
-        if let Some(value) = quantile(&sorted(&seen.server), 0.5) {
-            row.fact("µs of server CPU per call", Fact::Number(value));
-        }
+        seen.tell(row, &[("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)]);
     }
     let names: Vec<String> = mixes.iter().map(|mix| mix.variant.name.clone()).collect();
     section.compare("× none forged", |row| {
@@ -87,15 +79,6 @@ pub(super) async fn run(bench: &Bench<'_>, report: &mut Report) -> Result<(), Bo
     Ok(())
 }
 
-/// What was seen beside the samples.
-#[derive(Default)]
-struct Seen {
-    /// How long each good call of all rounds took.
-    milliseconds: Vec<f64>,
-    /// Server CPU per call of each round, in µs.
-    server: Vec<f64>,
-}
-
 /// The 99th percentile of good calls, in milliseconds.
 async fn sample(
     server: &Server,
@@ -111,12 +94,10 @@ async fn sample(
     let clock = server.cpu();
     let before = clock.now()?;
     let (tally, latencies) = generator.run_these(calls, calls.len(), limit).await?;
-    seen.server.push(per_one(clock.now()?.saturating_sub(before), calls.len()));
+    let cpu = clock.now()?.saturating_sub(before);
+    let last = seen.round(&latencies, calls.len(), cpu);
     generator.close().await;
-    let milliseconds: Vec<f64> = latencies.iter().map(|took| took.as_secs_f64() * 1e3).collect();
-    let last = quantile(&sorted(&milliseconds), 0.99);
-    seen.milliseconds.extend(milliseconds);
-    Ok((last.unwrap_or(f64::NAN), tally))
+    Ok((last, tally))
 }
 
 /// A server, and how many calls in a pattern are forged.

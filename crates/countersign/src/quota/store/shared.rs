@@ -43,8 +43,9 @@ pub enum WhenDown {
 ///
 /// * Where a caller stops waiting before the store has answered, nobody knows how the store is.
 ///   The next question is then asked to the end of the deadline, even if its caller stops waiting
-///   as well: one at a time, in a task of its own that ends with the last clone. So a store that hangs is left alone though no
-///   caller waits for the deadline, and nobody makes a healthy one seem ill by hanging up.
+///   as well: one at a time, in a task of its own that ends with the last clone. So a store that
+///   hangs is left alone though no caller waits for the deadline, and nobody makes a healthy one
+///   seem ill by hanging up.
 ///
 /// Clones share everything. Nothing else runs by itself. What a dropped future has asked for may
 /// have been taken, or not.
