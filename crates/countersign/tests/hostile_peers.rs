@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use countersign::credentials::{
@@ -102,12 +102,12 @@ async fn a_server_that_always_has_more_to_say_does_not_outlast_the_deadline() {
 }
 
 #[derive(Debug)]
-struct PanicsOnce(AtomicUsize);
+struct PanicsUntilMended(Arc<AtomicBool>);
 
 #[async_trait]
-impl Resolve for PanicsOnce {
+impl Resolve for PanicsUntilMended {
     async fn resolve(&self, _host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
-        assert_ne!(self.0.fetch_add(1, Ordering::Relaxed), 0, "the first time panics");
+        assert!(self.0.load(Ordering::Relaxed), "not mended yet");
         Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))])
     }
 }
@@ -115,15 +115,17 @@ impl Resolve for PanicsOnce {
 #[tokio::test]
 async fn a_resolver_that_panics_fails_calls_and_not_the_channel() {
     let server = plain_server(None).await;
+    let is_mended = Arc::new(AtomicBool::new(false));
     let channel = Channel::builder(server.http("greeter.test"), ChannelCredentials::insecure())
-        .resolver(PanicsOnce(AtomicUsize::new(0)))
+        .resolver(PanicsUntilMended(Arc::clone(&is_mended)))
         .backoff(Backoff::between(Duration::from_millis(1), Duration::from_millis(1)))
         .connect_lazy()
         .expect("a channel");
     let error = channel.ready().await.expect_err("the resolver panicked");
     assert_eq!(error.kind(), ConnectErrorKind::ResolveFailed, "{error}");
+    is_mended.store(true, Ordering::Relaxed);
     let mut greeter = GreeterClient::new(channel);
-    greeter.say_hello(hello().wait_for_ready()).await.expect("the second time is good");
+    greeter.say_hello(hello().wait_for_ready()).await.expect("the next time is good");
 }
 
 #[test]
