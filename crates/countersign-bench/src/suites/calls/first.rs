@@ -119,7 +119,8 @@ async fn sample(
         latencies.extend(took);
     }
     let cpu = clock.now()?.saturating_sub(before);
-    let last = seen.round(&latencies, latencies.len(), cpu);
+    let calls = latencies.len();
+    let last = seen.round(&[latencies], calls, cpu);
     generator.close().await;
     Ok((last, tally))
 }
