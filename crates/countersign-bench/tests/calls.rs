@@ -20,8 +20,9 @@ fn every_reply_is_checked_and_the_report_is_written() {
     let arguments =
         ["calls", "--rounds", "1", "--requests", &requests, "--no-peers", "--out", path];
     let output = run(&arguments);
+    let table = String::from_utf8_lossy(&output.stdout);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    assert!(output.status.success(), "{said}{table}");
     assert!(said.contains("round 1 of 1"), "{said}");
 
     let json = fs::read_to_string(folder.path().join("calls.json")).expect("a report");
@@ -53,7 +54,6 @@ fn every_reply_is_checked_and_the_report_is_written() {
 
     let svg = fs::read_to_string(folder.path().join("calls.svg")).expect("a chart");
     assert!(svg.starts_with("<svg") && svg.contains("ours-gate"), "{svg}");
-    let table = String::from_utf8_lossy(&output.stdout);
     assert!(table.contains("A/A tonic-tls mt"), "{table}");
 }
 
@@ -75,7 +75,8 @@ fn a_peer_that_is_not_built_is_missing_and_nothing_stands_in_for_it() {
         path,
     ];
     let output = run(&arguments);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let table = String::from_utf8_lossy(&output.stdout);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{table}");
     assert!(table.contains("go tls-jwt  missing: "), "{table}");
 }

@@ -22,7 +22,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// The frame type of SETTINGS.
 const SETTINGS: u8 = 4;
 /// For one handshake: far more than any takes.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Opens a connection for calls, from an address of one's choice or the system's; what drives it
 /// is added to `drivers`.
