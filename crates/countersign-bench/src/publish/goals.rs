@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use countersign_bench::counts::baseline::{Baseline, Counts};
 
 use super::Found;
-use super::definitions::{Bound, Check, Find, GOALS, Goal};
+use super::definitions::GOALS;
+use super::goal::{Bound, Check, Find, Goal};
 use super::markdown::{cell, grouped, two};
 use crate::report::{Fact, Row, Section};
 use crate::stats::{Summary, ratios};

@@ -5,6 +5,7 @@
 //! markers of the page, `<!-- calls -->` and `<!-- /calls -->`, and the prose around them stays.
 
 mod definitions;
+mod goal;
 mod goals;
 mod markdown;
 mod page;

@@ -167,7 +167,8 @@ fn the_page_has_a_place_for_every_section() {
 
 #[test]
 fn goals_name_rows_cases_and_tests_that_exist() {
-    use definitions::{Find, GOALS};
+    use definitions::GOALS;
+    use goal::Find;
     let known = known();
     let baseline = Baseline::read(&repository("bench/baseline.json")).expect("a baseline");
     let row = |section: &str, row: &str| {
