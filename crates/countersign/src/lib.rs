@@ -123,5 +123,13 @@ struct Readme;
 #[doc = include_str!("../../../docs/book/src/tokens.md")]
 #[doc = include_str!("../../../docs/book/src/issuer-recipes.md")]
 #[doc = include_str!("../../../docs/book/src/other-sdks.md")]
+#[doc = include_str!("../../../docs/book/src/api-keys.md")]
+#[doc = include_str!("../../../docs/book/src/policy.md")]
+#[doc = include_str!("../../../docs/book/src/audit.md")]
 #[doc = include_str!("../../../docs/book/src/quotas.md")]
 struct Book;
+
+/// The programs of the book that need a feature.
+#[cfg(all(doctest, feature = "valkey", feature = "envoy-ratelimit"))]
+#[doc = include_str!("../../../docs/book/src/shared-quotas.md")]
+struct BookOfFleets;
