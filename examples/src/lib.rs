@@ -25,3 +25,10 @@ pub fn tell(answer: Result<Response<HelloReply>, Status>) {
         Err(status) => println!("{:?}: {}", status.code(), status.message()),
     }
 }
+
+/// The book's programs for beginners compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/book/src/first-server.md")]
+#[doc = include_str!("../../docs/book/src/from-tonic.md")]
+#[doc = include_str!("../../docs/book/src/kubernetes.md")]
+struct Book;
