@@ -11,6 +11,9 @@
 //! * What fails says why: [`ConnectError`], [`CallError`], and on the server one log line and
 //!   one counter ([`tls::HandshakeCounters`]).
 //!
+//! The [book](https://github.com/countersign/countersign/blob/main/docs/book/src/SUMMARY.md) begins
+//! with a first server in ten minutes, and ends with an index of errors.
+//!
 //! Host names are always verified; what lowers safety is in [`danger`]. Nothing here reads the
 //! environment, registers anything process-wide, or spawns a task from a constructor.
 //!
