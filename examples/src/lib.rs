@@ -25,3 +25,11 @@ pub fn tell(answer: Result<Response<HelloReply>, Status>) {
         Err(status) => println!("{:?}: {}", status.code(), status.message()),
     }
 }
+
+/// The programs of the book that need more than the library compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/book/src/first-server.md")]
+#[doc = include_str!("../../docs/book/src/from-tonic.md")]
+#[doc = include_str!("../../docs/book/src/testing.md")]
+#[doc = include_str!("../../docs/book/src/kubernetes.md")]
+struct Book;

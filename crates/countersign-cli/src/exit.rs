@@ -1,6 +1,18 @@
 //! What the program's exit codes mean. They are API: scripts and probes rely on them.
 #![allow(dead_code, reason = "the whole table stands here; a verb uses the codes that it needs")]
 
+/// What `countersign --help` says of them.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0  done, or: yes
+  1  the answer is no
+  2  the command line makes no sense
+  3  a file or setting on this machine cannot be used
+  4  the peer cannot be reached
+  5  the peer was reached, and TLS failed
+  6  one end did not accept who the other is, or a token is not accepted
+  7  nobody could tell: what verifies credentials is out of reach";
+
 /// Done, or: yes.
 pub(crate) const OK: u8 = 0;
 

@@ -22,7 +22,7 @@ use crate::output::Output;
 
 /// Who is calling, how do we know, and why not.
 #[derive(Parser)]
-#[command(name = "countersign", version)]
+#[command(name = "countersign", version, after_help = exit::HELP)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -34,3 +34,8 @@ pub use client::{ClientConfig, ConfiguredToken};
 pub use document::{Document, Section, filled};
 pub use error::ConfigError;
 pub use length::length;
+
+/// The book's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/book/src/token-sources.md")]
+struct Book;

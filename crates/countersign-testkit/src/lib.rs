@@ -7,6 +7,10 @@
 //! * [`key_store`]: what a store of API keys has to hold to.
 //! * [`wait`]: for what is about to happen.
 //! * [`logs`]: what was written to the log.
+//!
+//! The book's page [Testing your server][page] has a whole test.
+//!
+//! [page]: https://github.com/countersign/countersign/blob/main/docs/book/src/testing.md
 
 pub mod clock;
 pub mod greeter;

@@ -11,6 +11,9 @@
 //! * What fails says why: [`ConnectError`], [`CallError`], and on the server one log line and
 //!   one counter ([`tls::HandshakeCounters`]).
 //!
+//! The [book](https://github.com/countersign/countersign/blob/main/docs/book/src/SUMMARY.md) begins
+//! with a first server in ten minutes, and ends with an index of errors.
+//!
 //! Host names are always verified; what lowers safety is in [`danger`]. Nothing here reads the
 //! environment, registers anything process-wide, or spawns a task from a constructor.
 //!
@@ -123,5 +126,13 @@ struct Readme;
 #[doc = include_str!("../../../docs/book/src/tokens.md")]
 #[doc = include_str!("../../../docs/book/src/issuer-recipes.md")]
 #[doc = include_str!("../../../docs/book/src/other-sdks.md")]
+#[doc = include_str!("../../../docs/book/src/api-keys.md")]
+#[doc = include_str!("../../../docs/book/src/policy.md")]
+#[doc = include_str!("../../../docs/book/src/audit.md")]
 #[doc = include_str!("../../../docs/book/src/quotas.md")]
 struct Book;
+
+/// The programs of the book that need a feature.
+#[cfg(all(doctest, feature = "valkey", feature = "envoy-ratelimit"))]
+#[doc = include_str!("../../../docs/book/src/shared-quotas.md")]
+struct BookOfFleets;

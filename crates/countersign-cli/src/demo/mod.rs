@@ -15,8 +15,10 @@ use crate::interrupt::interruption;
 use crate::output::{Failure, Output};
 use stage::Stage;
 
-/// Starts a server with certificates made for the occasion, calls it in every way that matters,
-/// and shows what came back and why.
+/// Start a server with certificates made for the occasion, call it in every way that matters, and
+/// show what came back and why
+///
+/// The exit code is 0 if every attempt came out as it must, and 1 if one did not.
 #[derive(Args)]
 pub(crate) struct DemoArgs {
     /// Leave the server running, and print commands to call it with

@@ -107,17 +107,18 @@ fn file(
 /// The sample configuration. The keys are in a file so that it works without the issuer too.
 fn auth(issuer: &str) -> String {
     format!(
-        r#"# Whose tokens a server accepts: those of the development issuer, for `{AUDIENCE}`.
+        r#"# Whose tokens are accepted: those of the development issuer, for `{AUDIENCE}`.
+# `countersign token verify --config` reads this; a server is told the same in code, by `Jwt::issuer`.
 [[issuer]]
 issuer = "{issuer}"
 audience = ["{AUDIENCE}"]
 profile = "rfc9068"
 # Leave this out to find the keys by discovery, as with an issuer that is somewhere else.
 jwks_file = "issuer/jwks.json"
-# What has a default:
-# algorithms = ["ES256"]
+# What else there is, with its default:
+# algorithms = ["RS256", "PS256", "ES256", "EdDSA"]
 # leeway = "60s"
-# required_claims = ["client_id"]
+# required_claims = []
 "#
     )
 }

@@ -27,7 +27,8 @@ pub(super) struct VerifyArgs {
     #[command(flatten)]
     token: TokenInput,
 
-    /// A file with `[[issuer]]` tables, as the server has it
+    /// A file with `[[issuer]]` tables that say what the server is told in code; `countersign dev`
+    /// makes one
     #[arg(long, value_name = "FILE", required_unless_present_any = ["issuer", "trust_domain"],
           conflicts_with_all = ["issuer", "trust_domain", "audience", "jwks", "profile",
                                 "algorithms", "leeway", "required", "typ"])]

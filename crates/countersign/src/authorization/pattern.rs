@@ -16,7 +16,7 @@ pub(crate) enum Pattern {
 /// A pattern that is for no method at all, or not for what it seems to be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{pattern:?} is not a method pattern: write /package.Service/Method, /package.Service/* or a glob such as /package.*/Get*"
+    "{pattern:?} is not a method pattern: write /package.Service/Method, /package.Service/*, a glob such as /package.*/Get*, or * for every method"
 )]
 pub struct InvalidPattern {
     pattern: String,
@@ -132,7 +132,9 @@ mod tests {
 
     #[test]
     fn a_pattern_that_no_method_can_match_is_refused() {
-        for pattern in ["", "a.B/C", "/a.B", "//C", "/a.B/C/D", "/a.B/", "/a B/C", "**x", "/**"] {
+        for pattern in
+            ["", "a.B/C", "/a.B", "//C", "/a.B/C/D", "/a.B/", "/a B/C", "**x", "/**", "/*"]
+        {
             assert!(Pattern::parse(pattern).is_err(), "{pattern:?}");
         }
     }

@@ -14,6 +14,7 @@ mod per_authority;
 mod rejection;
 mod server;
 mod sources;
+mod watch;
 
 pub use api_key::ApiKey;
 pub use bearer::BearerToken;
@@ -35,6 +36,7 @@ pub use server::{ServerCredentials, ServerLimits};
 #[cfg(feature = "exec")]
 pub use sources::ExecPlugin;
 pub use sources::{FileToken, FixedToken};
+pub use watch::CertificateWatch;
 
 pub(crate) use api_key::API_KEY;
 pub(crate) use channel::{AnyChannelCredentials, ChannelSecurity};

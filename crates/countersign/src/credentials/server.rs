@@ -1,7 +1,9 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::tls::{HandshakeCounters, Identity, LoadedServerTls, ServerTls, TlsConfigError};
+use super::watch::CertificateWatch;
+use crate::tls::{HandshakeCounters, Identity, ServedTls, ServerTls, TlsConfigError};
 
 /// How a server secures its connections, and how much strangers may ask of it.
 ///
@@ -16,7 +18,7 @@ pub struct ServerCredentials {
 
 #[derive(Clone)]
 pub(crate) enum ServerSecurity {
-    Tls(LoadedServerTls),
+    Tls(Arc<ServedTls>),
     Local,
     Insecure,
 }
@@ -46,11 +48,13 @@ impl ServerCredentials {
     }
 
     /// Lets HTTP/1.1 in beside HTTP/2, for gRPC-Web and for axum. Default: HTTP/2 only.
+    ///
+    /// What comes of it is reloaded apart from the credentials that it was made of.
     #[must_use]
     pub fn allow_http1(mut self) -> Self {
         self.http1 = true;
         if let ServerSecurity::Tls(tls) = &mut self.security {
-            tls.offer_http1();
+            *tls = Arc::new(tls.with_http1());
         }
         self
     }
@@ -66,6 +70,42 @@ impl ServerCredentials {
     /// The counters of all listeners made from these credentials.
     pub fn handshakes(&self) -> &HandshakeCounters {
         &self.counters
+    }
+
+    /// Reads certificates, keys and the authorities of clients again; handshakes that begin from
+    /// now on use them, on every listener of these credentials and of their clones.
+    ///
+    /// `true` if something else is in use now; `false` if the certificates are the same, or if
+    /// there is no TLS. Everything is read and checked first, and takes its place at once.
+    ///
+    /// Connections that are open go on with what they began with, even where their client's
+    /// authority is trusted no more. Bound their age with `max_connection_age` of tonic's server.
+    /// Sessions are not resumed across a change.
+    ///
+    /// Blocks on the file system. [`watch`](Self::watch) calls it from time to time.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be used, for instance a key that does not belong to its certificate because
+    /// only one of the two is written yet. What was in use stays in use.
+    pub fn reload(&self) -> Result<bool, TlsConfigError> {
+        match &self.security {
+            ServerSecurity::Tls(tls) => tls.reload(),
+            ServerSecurity::Local | ServerSecurity::Insecure => Ok(false),
+        }
+    }
+
+    /// [Reloads](Self::reload) every 10 s, for as long as what it returns is kept.
+    ///
+    /// Contents are compared, and not times or names, so it sees what Kubernetes, cert-manager or
+    /// an ACME client replaces, whichever way they do. A change is logged at info. What cannot be
+    /// used is logged as a warning, at once and every minute, and what was in use stays.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn watch(&self) -> CertificateWatch {
+        CertificateWatch::start(self.clone())
     }
 
     fn new(security: ServerSecurity) -> Self {
@@ -85,7 +125,7 @@ impl ServerTls {
     ///
     /// The first source or setting that cannot be used.
     pub fn build(self) -> Result<ServerCredentials, TlsConfigError> {
-        Ok(ServerCredentials::new(ServerSecurity::Tls(self.load()?)))
+        Ok(ServerCredentials::new(ServerSecurity::Tls(Arc::new(ServedTls::load(self)?))))
     }
 }
 

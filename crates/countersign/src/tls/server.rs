@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 
 use super::client::ALL_VERSIONS;
@@ -119,12 +120,23 @@ impl ServerTls {
         self
     }
 
-    /// Blocks on the file system.
-    pub(crate) fn load(&self) -> Result<LoadedServerTls, TlsConfigError> {
+    /// What the sources hold, checked one by one. Blocks on the file system.
+    pub(super) fn read(&self) -> Result<Material, TlsConfigError> {
+        let identities = self.identities.iter().map(Identity::load).collect::<Result<_, _>>()?;
+        let trusted = match &self.client_certificates.mode {
+            Mode::None => None,
+            Mode::Optional(roots) | Mode::Required(roots) => {
+                let mut store = RootCertStore::empty();
+                roots.load_into(&mut store)?;
+                Some(Arc::new(store))
+            }
+        };
+        Ok(Material { identities, trusted })
+    }
+
+    pub(super) fn assemble(&self, material: Material) -> Result<LoadedServerTls, TlsConfigError> {
         let rejected =
             |error: &dyn fmt::Display| TlsConfigError::Rejected { reason: error.to_string() };
-        let identities =
-            self.identities.iter().map(Identity::load).collect::<Result<Vec<_>, _>>()?;
         let builder = ServerConfig::builder_with_details(
             provider(),
             Arc::new(ClockAsTime(Arc::clone(&self.clock))),
@@ -132,14 +144,11 @@ impl ServerTls {
         .with_protocol_versions(&TlsVersion::rustls(&self.versions))
         .map_err(|error| rejected(&error))?;
 
-        let asks = !matches!(self.client_certificates.mode, Mode::None);
-        let builder = match &self.client_certificates.mode {
-            Mode::None => builder.with_no_client_auth(),
-            Mode::Optional(roots) | Mode::Required(roots) => {
-                let mut store = RootCertStore::empty();
-                roots.load_into(&mut store)?;
+        let builder = match &material.trusted {
+            None => builder.with_no_client_auth(),
+            Some(store) => {
                 let mut verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider());
+                    WebPkiClientVerifier::builder_with_provider(Arc::clone(store), provider());
                 if let Mode::Optional(_) = self.client_certificates.mode {
                     verifier = verifier.allow_unauthenticated();
                 }
@@ -147,10 +156,11 @@ impl ServerTls {
                     .with_client_cert_verifier(verifier.build().map_err(|error| rejected(&error))?)
             }
         };
-        let mut config = builder.with_cert_resolver(Arc::new(BySni::new(identities)));
+        let mut config =
+            builder.with_cert_resolver(Arc::new(BySni::new(material.identities.clone())));
         config.alpn_protocols = vec![b"h2".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        if asks {
+        if material.trusted.is_some() {
             config.send_tls13_tickets = 0;
         } else {
             // Whoever comes back brings the session along; a store would have room for so many.
@@ -163,6 +173,7 @@ impl ServerTls {
             config: Arc::new(config),
             alpn: self.alpn,
             clock: Arc::clone(&self.clock),
+            material,
         })
     }
 }
@@ -177,9 +188,31 @@ impl fmt::Debug for ServerTls {
     }
 }
 
+/// What was read: who the server is, and whom it trusts to name clients.
+#[derive(Clone)]
+pub(super) struct Material {
+    identities: Vec<Arc<CertifiedKey>>,
+    trusted: Option<Arc<RootCertStore>>,
+}
+
+/// By the certificates: each key belongs to its own, so another key comes with another certificate.
+impl PartialEq for Material {
+    fn eq(&self, other: &Self) -> bool {
+        self.identities.len() == other.identities.len()
+            && std::iter::zip(&self.identities, &other.identities)
+                .all(|(ours, theirs)| ours.cert == theirs.cert)
+            && match (&self.trusted, &other.trusted) {
+                (Some(ours), Some(theirs)) => ours.roots == theirs.roots,
+                (None, None) => true,
+                _ => false,
+            }
+    }
+}
+
 /// [`ServerTls`] with everything read and checked.
 #[derive(Clone)]
 pub(crate) struct LoadedServerTls {
+    pub(super) material: Material,
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) alpn: Alpn,
     pub(crate) clock: Arc<dyn Clock>,
@@ -187,7 +220,7 @@ pub(crate) struct LoadedServerTls {
 
 impl LoadedServerTls {
     /// Offers HTTP/1.1 after HTTP/2.
-    pub(crate) fn offer_http1(&mut self) {
+    pub(super) fn offer_http1(&mut self) {
         let mut config = ServerConfig::clone(&self.config);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         self.config = Arc::new(config);

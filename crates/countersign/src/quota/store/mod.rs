@@ -1,7 +1,7 @@
 //! Stores of quotas: one count for a fleet of gates.
 //!
 //! A gate's own meters know only what comes through that gate. Where several gates stand before
-//! one service, they ask a [`QuotaStore`]: [`ValkeyStore`] (feature `valkey`), Envoy's rate limit
+//! one service, they ask a [`QuotaStore`]: `ValkeyStore` (feature `valkey`), Envoy's rate limit
 //! service (`countersign::EnvoyRateLimit`, feature `envoy-ratelimit`), or one of your own.
 //!
 //! * [`Bucket`] is one of those that a call takes from; a call takes from all of them or is

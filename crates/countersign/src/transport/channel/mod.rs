@@ -152,6 +152,9 @@ impl Channel {
     ///
     /// New calls get new connections. Calls in flight finish on the old ones, which then close.
     ///
+    /// Certificates and keys in files are read once for each set of credentials, at the first
+    /// connection: what has replaced them on disk since is noticed by handing over others.
+    ///
     /// # Errors
     ///
     /// When the credentials do not fit the target's scheme; the old ones stay.

@@ -162,8 +162,9 @@ impl Door {
                 }
                 // Here and not where TLS begins, so that there is one place for the socket.
                 let hello = time.within(io.read_ahead_record()).await;
-                let stream = self.tls(tls, io, hello, address, time).await?;
-                self.after_tls(tls, stream, address, time).await
+                let tls = tls.current();
+                let stream = self.tls(&tls, io, hello, address, time).await?;
+                self.after_tls(&tls, stream, address, time).await
             }
             ServerSecurity::Local | ServerSecurity::Insecure => {
                 let level = match &self.security {
