@@ -17,6 +17,7 @@ impl From<CallError> for Status {
             CallError::Insecure { .. } => Code::Unauthenticated,
             CallError::Metadata(_) | CallError::ManyAuthorizations { .. } => Code::Internal,
             CallError::Transport { code, .. } => Code::from_i32(*code),
+            CallError::Request(status) => status.code(),
             CallError::Credentials(cause) => {
                 let code = match cause.kind() {
                     CallCredentialsErrorKind::Transient => Code::Unavailable,
