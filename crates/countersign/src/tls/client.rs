@@ -49,6 +49,11 @@ pub(super) const ALL_VERSIONS: [TlsVersion; 2] = [TlsVersion::Tls13, TlsVersion:
 /// verified; it is the target's host unless [`ClientTls::verified_name`] says another. TLS 1.3
 /// and 1.2, X25519MLKEM768 preferred, ALPN `h2` required. Sessions are never resumed, so every
 /// connection checks everything.
+///
+/// Files are read before the first connection, and again before a later one that is made a minute
+/// after the last reading: rotated certificates and roots count without a restart, for new
+/// connections. While files cannot be used, or a key does not belong to its certificate, the last
+/// set that was complete stays, and the log says so.
 #[must_use = "it does nothing by itself"]
 #[derive(Clone)]
 pub struct ClientTls {

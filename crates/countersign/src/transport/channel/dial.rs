@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http2;
@@ -22,7 +22,8 @@ use crate::credentials::{AnyChannelCredentials, ChannelSecurity, ChannelSecurity
 use crate::identity::SecurityLevel;
 use crate::tcp::tune_tcp;
 use crate::tls::{
-    ClientHandshake, HandshakeResult, LoadedClientTls, Resumption, TlsConfigError, TlsFailure,
+    ClientHandshake, HandshakeResult, NotLoaded, ReloadedClientTls, Resumption, TlsConfigError,
+    TlsFailure,
 };
 use crate::transport::instant_after;
 
@@ -31,8 +32,15 @@ pub(super) struct Dialer {
     pub(super) target: Arc<Target>,
     pub(super) credentials: AnyChannelCredentials,
     pub(super) options: Arc<Options>,
-    /// Loaded once; a failure is tried again by the next dial.
-    tls: OnceLock<Arc<LoadedClientTls>>,
+    security: Security,
+}
+
+/// What connections are to be protected by.
+enum Security {
+    /// A failure to read it is tried again by the next dial.
+    Tls(Box<ReloadedClientTls>),
+    Local,
+    Insecure,
 }
 
 /// What a connection is to be protected by, ready to be used.
@@ -48,7 +56,14 @@ impl Dialer {
         credentials: AnyChannelCredentials,
         options: Arc<Options>,
     ) -> Self {
-        Self { target, credentials, options, tls: OnceLock::new() }
+        let security = match &credentials.security {
+            ChannelSecurity::Tls(tls) => {
+                Security::Tls(Box::new(ReloadedClientTls::new(tls.clone())))
+            }
+            ChannelSecurity::Local => Security::Local,
+            ChannelSecurity::Insecure => Security::Insecure,
+        };
+        Self { target, credentials, options, security }
     }
 
     /// Dials the addresses, each 250 ms after the one before or as soon as that failed
@@ -310,28 +325,20 @@ impl Dialer {
         })
     }
 
-    /// Reads the TLS settings' files, once, off the runtime's threads.
+    /// Reads the TLS settings' files, if that is due, off the runtime's threads.
     async fn prepare(&self) -> Result<Protection, ConnectError> {
-        let tls = match &self.credentials.security {
-            ChannelSecurity::Insecure => return Ok(Protection::Insecure),
-            ChannelSecurity::Local => return Ok(Protection::Local),
-            ChannelSecurity::Tls(tls) => tls,
+        let tls = match &self.security {
+            Security::Insecure => return Ok(Protection::Insecure),
+            Security::Local => return Ok(Protection::Local),
+            Security::Tls(tls) => tls,
         };
-        let loaded = match self.tls.get() {
-            Some(loaded) => Arc::clone(loaded),
-            None => {
-                let tls = tls.clone();
-                let loaded = tokio::task::spawn_blocking(move || tls.load())
-                    .await
-                    .map_err(|error| {
-                        let kind = ConnectErrorKind::Credentials;
-                        let sentence = "reading the credentials was cut off";
-                        self.error(kind, sentence, "try again").caused_by(error)
-                    })?
-                    .map_err(|error| self.unusable(error))?;
-                Arc::clone(self.tls.get_or_init(|| Arc::new(loaded)))
+        let loaded = tls.get().await.map_err(|error| match error {
+            NotLoaded::Unusable(error) => self.unusable(error),
+            NotLoaded::CutOff(_) => {
+                let sentence = error.to_string();
+                self.error(ConnectErrorKind::Credentials, sentence, "try again").caused_by(error)
             }
-        };
+        })?;
         let handshake = loaded.handshake(&self.target.authority);
         handshake.map(Protection::Tls).map_err(|error| self.unusable(error))
     }
