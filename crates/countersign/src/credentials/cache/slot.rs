@@ -169,7 +169,7 @@ impl Slot {
                 }
                 None => {
                     count(&core.counters.refreshed);
-                    if control.failure.is_some() {
+                    if control.failure.is_some() && core.warnings.allow().is_some() {
                         tracing::info!(source = core.name, "tokens are to be had again");
                     }
                     tracing::debug!(source = core.name, token = %held.name(), "a new token");
@@ -233,12 +233,19 @@ impl Slot {
         let first = control.failure.replace(error.clone()).is_none();
         control.hold_off(delay, now);
         let (source, error, delay) = (core.name, chain(error), delay.as_millis());
-        match (first, lasting.is_some()) {
-            (true, true) => {
-                tracing::warn!(source, error, delay, "no new token; the last one still holds");
+        match (first, first.then(|| core.warnings.allow()).flatten(), lasting.is_some()) {
+            (true, Some(withheld), true) => tracing::warn!(
+                source,
+                error,
+                delay,
+                withheld,
+                "no new token; the last one still holds"
+            ),
+            (true, Some(withheld), false) => {
+                tracing::warn!(source, error, delay, withheld, "no token");
             }
-            (true, false) => tracing::warn!(source, error, delay, "no token"),
-            (false, _) => tracing::debug!(source, error, delay, "again no token"),
+            (true, None, _) => tracing::debug!(source, error, delay, "no token"),
+            (false, _, _) => tracing::debug!(source, error, delay, "again no token"),
         }
     }
 
@@ -269,7 +276,9 @@ impl Slot {
         control.last_try_made = false;
         held.set_standing(Standing::Rejected);
         count(&core.counters.rejected);
-        tracing::info!(source = core.name, token = %held.name(), "a server rejected the token");
+        if core.warnings.allow().is_some() {
+            tracing::info!(source = core.name, token = %held.name(), "a server rejected the token");
+        }
         true
     }
 
