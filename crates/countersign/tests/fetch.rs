@@ -576,3 +576,28 @@ async fn letting_go_closes_the_connection() {
     fetching.abort();
     until("the connection is closed", || server.closed() == 1).await;
 }
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_blamed_on_the_handshake() {
+    let ca = CertificateAuthority::new("test CA");
+    let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"keys\":".to_vec();
+    for (name, script) in [
+        ("at once", Script::HangUp),
+        ("without a word", Script::Say(Vec::new())),
+        ("in the head", Script::Say(b"HTTP/1.1 200 OK\r\ncont".to_vec())),
+        ("in the body", Script::Say(half)),
+    ] {
+        let config = server_config(&ca.server(&["localhost"]), None);
+        let server = Server::tls(script, config).await;
+        let error = fetch(&HttpsClient::new(trusting(&ca)), &server.https()).await;
+        let error = error.expect_err(name);
+        assert_eq!(tls_failure(&error), None, "{name}: {error:?}");
+        let words = chain(&error);
+        assert!(!words.contains("handshake"), "{name}: {words}");
+    }
+}
+
+fn chain(error: &dyn Error) -> String {
+    let more = error.source().map(|source| format!(": {}", chain(source)));
+    format!("{error}{}", more.unwrap_or_default())
+}

@@ -217,12 +217,15 @@ fn origin_form(url: &Url, request: Request<Bytes>) -> Result<Request<Full<Bytes>
     Ok(Request::from_parts(head, Full::new(body)))
 }
 
-/// Puts what TLS has to say about an I/O error in the place of it.
+/// Puts what TLS has to say about an I/O error in the place of it, if it has.
 fn explain(handshake: &ClientHandshake, cause: Cause) -> Cause {
     let mut next: Option<&(dyn Error + 'static)> = Some(&*cause);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            return handshake.explain(error).into();
+            return match handshake.explain_later(error) {
+                Some(failure) => failure.into(),
+                None => cause,
+            };
         }
         next = error.source();
     }

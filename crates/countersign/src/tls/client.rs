@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::failure::{ClientContext, explain_to_client};
+use super::failure::{ClientContext, explain_to_client, is_of_tls};
 use super::provider::{ClockAsTime, provider};
 use super::roots;
 use super::verifier::{Seen, Shown, Watched};
@@ -296,6 +296,12 @@ impl ClientHandshake {
             None if self.alpn != Alpn::Required => Ok(stream),
             _ => Err(TlsFailure::server_without_alpn(self.alpn)),
         }
+    }
+
+    /// Explains an error after the handshake, if it is TLS that went wrong: a server's verdict on
+    /// our certificate, for instance.
+    pub(crate) fn explain_later(&self, error: &io::Error) -> Option<TlsFailure> {
+        is_of_tls(error).then(|| self.explain(error))
     }
 
     /// Explains an error of the handshake, or of the first read after it.
