@@ -192,10 +192,10 @@ impl Dialer {
             }
             Protection::Tls(handshake) => handshake,
         };
-        let limit = deadline.min(instant_after(self.options.handshake_timeout));
+        let (limit, allowed) = self.silence(deadline);
         let shaken = timeout_at(limit, handshake.run(io))
             .await
-            .unwrap_or_else(|_| Err(TlsFailure::timeout(self.options.handshake_timeout)));
+            .unwrap_or_else(|_| Err(TlsFailure::timeout(allowed)));
         let io = shaken.map_err(|failure| {
             self.count(failure.kind().result());
             ConnectError::tls(&self.target.text, failure).at(address)
@@ -245,9 +245,9 @@ impl Dialer {
                 tracing::debug!(%error, "a connection ended");
             }
         }));
-        let limit = deadline.min(instant_after(self.options.handshake_timeout));
+        let (limit, allowed) = self.silence(deadline);
         let first = timeout_at(limit, first_word.wait()).await;
-        let outcome = self.judge(first.ok(), handshake);
+        let outcome = self.judge(first.map_err(|_| allowed), handshake);
         if handshake.is_some() {
             self.count(match &outcome {
                 Ok(()) => HandshakeResult::Success,
@@ -262,22 +262,33 @@ impl Dialer {
         Ok(Connection::new(sender, running, security, leaf, address.to_string(), &self.options))
     }
 
+    /// Until when the server may be silent, and how long that is.
+    fn silence(&self, deadline: Instant) -> (Instant, Duration) {
+        let longest = instant_after(self.options.handshake_timeout);
+        if deadline >= longest {
+            return (longest, self.options.handshake_timeout);
+        }
+        // In whole milliseconds, for people to read.
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+        (deadline, Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX)))
+    }
+
+    /// `first` is what the server said, or how long it said nothing.
     fn judge(
         &self,
-        first: Option<FirstBytes>,
+        first: Result<FirstBytes, Duration>,
         handshake: Option<&ClientHandshake>,
     ) -> Result<(), ConnectError> {
         use ConnectErrorKind as Kind;
-        let Some(first) = first else {
-            return Err(self.error(
+        let first = first.map_err(|silent| {
+            self.error(
                 Kind::SettingsTimeout,
                 format!(
-                    "the server accepted the connection and sent no HTTP/2 frame for {:?}",
-                    self.options.handshake_timeout
+                    "the server accepted the connection and sent no HTTP/2 frame for {silent:?}"
                 ),
                 "check that a gRPC server listens there",
-            ));
-        };
+            )
+        })?;
         let plaintext = handshake.is_none();
         Err(match first {
             FirstBytes::Settings => return Ok(()),
