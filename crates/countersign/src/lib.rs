@@ -86,6 +86,7 @@ pub mod secret;
 mod tcp;
 pub mod tls;
 mod transport;
+mod warnings;
 
 pub use async_trait::async_trait;
 

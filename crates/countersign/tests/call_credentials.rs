@@ -25,6 +25,7 @@ use countersign_testkit::greeter::proto::HelloRequest;
 use countersign_testkit::greeter::{Greeter, GreeterClient, SAY_HELLO};
 use countersign_testkit::pki::CertificateAuthority;
 use countersign_testkit::wait::until;
+use futures_util::FutureExt as _;
 use support::{Reached, Served, collect_logs, greeter, identity, keep_logs_awake, serve, trusting};
 use tonic::service::Routes;
 use tonic::{Code, Request, Status};
@@ -1184,7 +1185,7 @@ async fn an_api_key_is_sent_under_its_own_key_or_another() {
         assert_eq!(stage.reached.last_values("x-api-key"), [""; 0], "{way:?}");
         assert_eq!(stage.reached.last_values("authorization"), [""; 0], "{way:?}");
     }
-    for name in ["content-type", ":path", "grpc-status", "a b", "", "ä"] {
+    for name in ["content-type", ":path", "grpc-status", "a b", "", "ä", "x-orders-key-bin"] {
         let error = key().under(name).expect_err(name);
         assert_eq!(error.kind(), CallCredentialsErrorKind::Code(13), "{name:?}");
     }
@@ -1339,4 +1340,62 @@ async fn the_log_says_that_a_token_file_cannot_be_read_any_more() {
     let [warning] = &warnings[..] else { panic!("{}", logs.text()) };
     assert!(warning.contains("keeping the last token"), "{warning}");
     assert!(warning.contains(&file.display().to_string()), "{warning}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_token_file_that_hangs_holds_up_one_thread_and_no_call_that_has_a_token() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .max_blocking_threads(2)
+        .build()
+        .expect("a runtime");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, pipe) = (folder.path().join("token"), folder.path().join("pipe"));
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    // Opening it hangs until somebody writes, as a file system does whose server is gone.
+    let hangs = BearerToken::from_file(&pipe);
+    let known = BearerToken::from_file(&file);
+    let sent = |metadata: CallMetadata| {
+        String::from_utf8(metadata.get("authorization").expect("it").to_vec()).expect("ASCII")
+    };
+    runtime.block_on(async {
+        std::fs::write(&file, "one").expect("written");
+        assert_eq!(sent(given_by(&known).await.expect("a token")), "Bearer one");
+        std::fs::remove_file(&file).expect("removed");
+        std::os::unix::fs::symlink(&pipe, &file).expect("linked");
+        // Without a token calls wait, and give up under their own deadlines.
+        for _ in 0..10 {
+            assert!(given_by(&hangs).now_or_never().is_none());
+        }
+        let other = tokio::task::spawn_blocking(|| "other work");
+        assert_eq!(other.await.expect("no panic"), "other work");
+        let waits = tokio::spawn({
+            let hangs = hangs.clone();
+            async move { given_by(&hangs).await.map(|_| ()) }
+        });
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let error = waits.await.expect("no panic").expect_err("there is no token");
+        assert_eq!(error.kind(), CallCredentialsErrorKind::Transient);
+        assert!(error.to_string().contains("does not come back"), "{error}");
+        // With one, whoever reads waits, and nobody else.
+        tokio::time::advance(BearerToken::REREAD_AFTER).await;
+        let reads = tokio::spawn({
+            let known = known.clone();
+            async move { given_by(&known).await.map(sent) }
+        });
+        tokio::task::yield_now().await;
+        let others = given_by(&known).now_or_never().expect("at once").expect("the last one");
+        assert_eq!(sent(others), "Bearer one");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(reads.await.expect("no panic").expect("the last one"), "Bearer one");
+        tokio::time::advance(BearerToken::REREAD_AFTER).await;
+        let next = given_by(&known).now_or_never().expect("at once").expect("the last one");
+        assert_eq!(sent(next), "Bearer one", "and the reading that hangs is not begun again");
+        // The server is back.
+        std::fs::write(&pipe, "two").expect("written");
+    });
 }

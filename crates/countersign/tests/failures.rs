@@ -410,6 +410,25 @@ async fn a_silent_port_ends_in_a_timeout_at_the_client() {
 }
 
 #[tokio::test]
+async fn a_silent_port_is_given_no_more_than_the_time_that_connecting_has_and_the_error_says_so() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let port = listener.local_addr().expect("an address").port();
+    let ca = CertificateAuthority::new("test CA");
+    let error_of = async |builder: countersign::ChannelBuilder| {
+        let connecting = builder.connect_timeout(Duration::from_millis(200)).connect();
+        connecting.await.map(|_| "connected").expect_err("nobody answers").to_string()
+    };
+    let tls = ChannelCredentials::tls(client(&ca));
+    let tls = countersign::Channel::builder(format!("https://localhost:{port}"), tls);
+    let plain = ChannelCredentials::insecure();
+    let plain = countersign::Channel::builder(format!("http://localhost:{port}"), plain);
+    for error in [error_of(tls).await, error_of(plain).await] {
+        assert!(error.contains("_TIMEOUT]") && error.contains("ms"), "{error}");
+        assert!(!error.contains("10s"), "it waited for 200 ms at most: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_silent_client_is_cut_at_the_deadline() {
     let ca = CertificateAuthority::new("test CA");
     let logs = Logs::collect();

@@ -349,6 +349,33 @@ async fn rotated_roots_count_a_minute_later_and_broken_ones_never() {
     fetch(&client, &new_server.https()).await.expect("the last good roots stay");
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn however_many_ask_at_the_same_time_files_are_read_once() {
+    let ca = CertificateAuthority::new("test CA");
+    let config = server_config(&ca.server(&["localhost"]), None);
+    let server = Server::tls(Script::Say(answer("{}")), config).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("ca.pem");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+    assert!(made.success());
+    let client = HttpsClient::new(ClientTls::only_roots(RootCertificates::from_pem_file(&path)));
+    let asking: Vec<_> = (0..20)
+        .map(|_| {
+            let (client, url) = (client.clone(), server.https());
+            tokio::spawn(async move { fetch(&client, &url).await.map(|_| ()) })
+        })
+        .collect();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    // Whoever reads a pipe takes what is in it.
+    std::fs::write(&path, ca.certificate_pem()).expect("written");
+    for one in asking {
+        one.await.expect("no panic").expect("an answer");
+    }
+}
+
 #[tokio::test]
 async fn settings_that_cannot_be_used_are_found_without_a_connection() {
     let server = Server::plain(Script::HangUp).await;
@@ -548,4 +575,29 @@ async fn letting_go_closes_the_connection() {
     assert_eq!(server.closed(), 0);
     fetching.abort();
     until("the connection is closed", || server.closed() == 1).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_blamed_on_the_handshake() {
+    let ca = CertificateAuthority::new("test CA");
+    let half = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"keys\":".to_vec();
+    for (name, script) in [
+        ("at once", Script::HangUp),
+        ("without a word", Script::Say(Vec::new())),
+        ("in the head", Script::Say(b"HTTP/1.1 200 OK\r\ncont".to_vec())),
+        ("in the body", Script::Say(half)),
+    ] {
+        let config = server_config(&ca.server(&["localhost"]), None);
+        let server = Server::tls(script, config).await;
+        let error = fetch(&HttpsClient::new(trusting(&ca)), &server.https()).await;
+        let error = error.expect_err(name);
+        assert_eq!(tls_failure(&error), None, "{name}: {error:?}");
+        let words = chain(&error);
+        assert!(!words.contains("handshake"), "{name}: {words}");
+    }
+}
+
+fn chain(error: &dyn Error) -> String {
+    let more = error.source().map(|source| format!(": {}", chain(source)));
+    format!("{error}{}", more.unwrap_or_default())
 }

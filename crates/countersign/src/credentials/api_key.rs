@@ -44,7 +44,8 @@ impl ApiKey {
     ///
     /// # Errors
     ///
-    /// When the name cannot be a metadata key or belongs to the transport.
+    /// When the name cannot be a metadata key, belongs to the transport, or ends in `-bin`: what
+    /// is under such a key is base64 to servers, and a key is not.
     pub fn under(mut self, metadata_key: &str) -> Result<Self, CallCredentialsError> {
         self.name = CallMetadata::checked_name(metadata_key)?;
         Ok(self)

@@ -7,12 +7,14 @@ use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use http::HeaderValue;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, timeout, timeout_at};
 use zeroize::Zeroizing;
 
 use super::{
     CallCredentials, CallCredentialsError, CallDetails, CallMetadata, ChannelSecurityInfo,
 };
+use crate::causes::chain;
 use crate::secret::Secret;
 
 /// Sends `authorization: Bearer <token>` with every call (RFC 6750 §2.1).
@@ -49,15 +51,16 @@ impl BearerToken {
     /// The token in a file, white space around it removed.
     ///
     /// Nothing is read before the first call. The file is read again
-    /// [`REREAD_AFTER`](Self::REREAD_AFTER) the last reading; while it cannot be read, the last
-    /// token goes on being sent. A call fails with `UNAVAILABLE` when the file cannot be read and
-    /// no token is known, and with `UNAUTHENTICATED` when there is no token in it.
+    /// [`REREAD_AFTER`](Self::REREAD_AFTER) the last reading, by one call at a time; while it
+    /// cannot be read, the last token goes on being sent. A call fails with `UNAVAILABLE` when the
+    /// file cannot be read, or not within 10 s, and no token is known, and with `UNAUTHENTICATED`
+    /// when there is no token in it.
     pub fn from_file(path: impl AsRef<Path>) -> Self {
         Self {
             source: Source::File(Arc::new(TokenFile {
                 path: path.as_ref().to_owned(),
                 last: ArcSwapOption::empty(),
-                reading: Mutex::new(()),
+                pending: Mutex::new(None),
             })),
         }
     }
@@ -110,8 +113,9 @@ impl fmt::Debug for BearerToken {
 struct TokenFile {
     path: PathBuf,
     last: ArcSwapOption<Reading>,
-    /// Held while the file is read, so that calls at the same time read it once.
-    reading: Mutex<()>,
+    /// The reading that has not come back yet. A thread that is stuck in a file system stays
+    /// stuck, whoever gave up on it: one is enough.
+    pending: Mutex<Option<Pending>>,
 }
 
 struct Reading {
@@ -119,37 +123,72 @@ struct Reading {
     value: HeaderValue,
 }
 
+struct Pending {
+    task: JoinHandle<Read>,
+    /// Who comes later waits no longer.
+    until: Instant,
+}
+
+type Read = Result<HeaderValue, CallCredentialsError>;
+
 impl TokenFile {
+    /// How long a call waits for a reading.
+    const LONGEST: Duration = Duration::from_secs(10);
+
     fn fresh(&self) -> Option<HeaderValue> {
         let last = self.last.load();
         let last = last.as_ref()?;
         (last.at.elapsed() < BearerToken::REREAD_AFTER).then(|| last.value.clone())
     }
 
-    async fn token(&self) -> Result<HeaderValue, CallCredentialsError> {
-        let _reading = self.reading.lock().await;
+    async fn token(&self) -> Read {
+        let pending = match (self.pending.try_lock(), self.last.load_full()) {
+            (Ok(free), _) => Ok(free),
+            // Somebody else reads.
+            (Err(_), Some(last)) => return Ok(last.value.clone()),
+            (Err(_), None) => timeout(Self::LONGEST, self.pending.lock()).await,
+        };
+        match pending {
+            Ok(mut pending) => self.read(&mut pending).await,
+            Err(_) => Err(self.hangs()),
+        }
+    }
+
+    async fn read(&self, pending: &mut Option<Pending>) -> Read {
         if let Some(value) = self.fresh() {
             return Ok(value);
         }
-        let path = self.path.clone();
-        let read = tokio::task::spawn_blocking(move || read(&path))
-            .await
-            .unwrap_or_else(|_| Err(CallCredentialsError::transient("reading was cut off")));
-        match (read, self.last.load_full()) {
-            (Ok(value), _) => {
-                let at = Instant::now();
-                self.last.store(Some(Arc::new(Reading { at, value: value.clone() })));
-                Ok(value)
+        // What came back after everybody had left may be old.
+        drop(pending.take_if(|pending| pending.task.is_finished()));
+        let Pending { task, until } = pending.get_or_insert_with(|| {
+            let path = self.path.clone();
+            let task = spawn_blocking(move || read(&path));
+            Pending { task, until: Instant::now() + Self::LONGEST }
+        });
+        let read = match timeout_at(*until, task).await {
+            Ok(read) => {
+                *pending = None;
+                let cut_off = |_| Err(CallCredentialsError::transient("reading was cut off"));
+                read.unwrap_or_else(cut_off)
             }
+            Err(_) => Err(self.hangs()),
+        };
+        let value = match (read, self.last.load_full()) {
+            (Ok(value), _) => value,
             (Err(error), Some(last)) => {
-                tracing::warn!(%error, "keeping the last token of the file");
+                tracing::warn!(error = chain(&error), "keeping the last token of the file");
                 // Asked again after the same time, not by every call.
-                let again = Reading { at: Instant::now(), value: last.value.clone() };
-                self.last.store(Some(Arc::new(again)));
-                Ok(last.value.clone())
+                last.value.clone()
             }
-            (Err(error), None) => Err(error),
-        }
+            (Err(error), None) => return Err(error),
+        };
+        self.last.store(Some(Arc::new(Reading { at: Instant::now(), value: value.clone() })));
+        Ok(value)
+    }
+
+    fn hangs(&self) -> CallCredentialsError {
+        let words = format!("the reading of `{}` does not come back", self.path.display());
+        CallCredentialsError::transient(words)
     }
 }
 

@@ -82,9 +82,9 @@ impl CallMetadata {
         Ok(())
     }
 
-    /// A key that credentials may use.
+    /// A key that credentials may use for text.
     pub(super) fn checked_name(key: &str) -> Result<HeaderName, InvalidMetadata> {
-        Self::name(key)
+        Self::text_name(key)
     }
 
     /// What was added.

@@ -2,7 +2,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,12 +16,12 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{FetchError, FetchLimits, HttpClient, Url};
 use crate::tcp::tune_tcp;
-use crate::tls::{Alpn, ClientHandshake, ClientTls, LoadedClientTls};
+use crate::tls::{Alpn, ClientHandshake, ClientTls, NotLoaded, ReloadedClientTls};
 
 type Cause = Box<dyn Error + Send + Sync>;
 
@@ -48,21 +48,17 @@ pub struct HttpsClient {
 }
 
 struct Inner {
-    tls: ClientTls,
-    loaded: Mutex<Option<(Arc<LoadedClientTls>, Instant)>>,
+    tls: ReloadedClientTls,
 }
 
 impl HttpsClient {
-    /// How long what was read from files is used.
-    const RELOAD: Duration = Duration::from_secs(60);
-
     /// The most bytes of an answer's head.
     const MAX_HEAD_BYTES: usize = 64 * 1024;
 
     /// Makes a client. Reads nothing and needs no runtime.
     pub fn new(tls: ClientTls) -> Self {
         let tls = tls.alpn(Alpn::Http1);
-        Self { inner: Arc::new(Inner { tls, loaded: Mutex::new(None) }) }
+        Self { inner: Arc::new(Inner { tls: ReloadedClientTls::new(tls) }) }
     }
 
     async fn ask(
@@ -96,32 +92,11 @@ impl HttpsClient {
     }
 
     async fn handshake(&self, url: &Url) -> Result<ClientHandshake, Cause> {
-        let known = {
-            let loaded = self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-            loaded.clone()
-        };
-        let loaded = match known {
-            Some((loaded, at)) if at.elapsed() < Self::RELOAD => loaded,
-            known => match self.load().await {
-                Ok(loaded) => loaded,
-                Err(error) => match known {
-                    Some((loaded, _)) => {
-                        tracing::warn!(error = %error, "keeping certificates that were read before");
-                        loaded
-                    }
-                    None => return Err(error),
-                },
-            },
-        };
+        let loaded = self.inner.tls.get().await.map_err(|error| match error {
+            NotLoaded::Unusable(error) => Cause::from(error),
+            NotLoaded::CutOff(error) => error.into(),
+        })?;
         Ok(loaded.handshake(url.authority())?)
-    }
-
-    async fn load(&self) -> Result<Arc<LoadedClientTls>, Cause> {
-        let tls = self.inner.tls.clone();
-        let loaded = Arc::new(tokio::task::spawn_blocking(move || tls.load()).await??);
-        let mut known = self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = Some((Arc::clone(&loaded), Instant::now()));
-        Ok(loaded)
     }
 }
 
@@ -141,7 +116,7 @@ impl HttpClient for HttpsClient {
 
 impl fmt::Debug for HttpsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpsClient").field("tls", &self.inner.tls).finish()
+        f.debug_struct("HttpsClient").field("tls", self.inner.tls.settings()).finish()
     }
 }
 
@@ -242,12 +217,15 @@ fn origin_form(url: &Url, request: Request<Bytes>) -> Result<Request<Full<Bytes>
     Ok(Request::from_parts(head, Full::new(body)))
 }
 
-/// Puts what TLS has to say about an I/O error in the place of it.
+/// Puts what TLS has to say about an I/O error in the place of it, if it has.
 fn explain(handshake: &ClientHandshake, cause: Cause) -> Cause {
     let mut next: Option<&(dyn Error + 'static)> = Some(&*cause);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            return handshake.explain(error).into();
+            return match handshake.explain_later(error) {
+                Some(failure) => failure.into(),
+                None => cause,
+            };
         }
         next = error.source();
     }

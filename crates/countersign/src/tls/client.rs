@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::failure::{ClientContext, explain_to_client};
+use super::failure::{ClientContext, explain_to_client, is_of_tls};
 use super::provider::{ClockAsTime, provider};
 use super::roots;
 use super::verifier::{Seen, Shown, Watched};
@@ -49,6 +49,11 @@ pub(super) const ALL_VERSIONS: [TlsVersion; 2] = [TlsVersion::Tls13, TlsVersion:
 /// verified; it is the target's host unless [`ClientTls::verified_name`] says another. TLS 1.3
 /// and 1.2, X25519MLKEM768 preferred, ALPN `h2` required. Sessions are never resumed, so every
 /// connection checks everything.
+///
+/// Files are read before the first connection, and again before a later one that is made a minute
+/// after the last reading: rotated certificates and roots count without a restart, for new
+/// connections. While files cannot be used, or a key does not belong to its certificate, the last
+/// set that was complete stays, and the log says so.
 #[must_use = "it does nothing by itself"]
 #[derive(Clone)]
 pub struct ClientTls {
@@ -291,6 +296,12 @@ impl ClientHandshake {
             None if self.alpn != Alpn::Required => Ok(stream),
             _ => Err(TlsFailure::server_without_alpn(self.alpn)),
         }
+    }
+
+    /// Explains an error after the handshake, if it is TLS that went wrong: a server's verdict on
+    /// our certificate, for instance.
+    pub(crate) fn explain_later(&self, error: &io::Error) -> Option<TlsFailure> {
+        is_of_tls(error).then(|| self.explain(error))
     }
 
     /// Explains an error of the handshake, or of the first read after it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Alpn, HandshakeResult};
 
 pub(crate) use explain::explain_to_server;
-pub(super) use explain::{ClientContext, explain_to_client};
+pub(super) use explain::{ClientContext, explain_to_client, is_of_tls};
 
 /// Why a TLS handshake failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,6 +1,8 @@
 //! PEM and DER, from files or bytes, read strictly.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use rustls_pki_types::pem::PemObject;
@@ -35,8 +37,7 @@ impl Pem {
 
     fn read(&self) -> Result<Zeroizing<Vec<u8>>, TlsConfigError> {
         match self {
-            Self::File(path) => std::fs::read(path)
-                .map(Zeroizing::new)
+            Self::File(path) => read_bounded(path)
                 .map_err(|source| TlsConfigError::Unreadable { path: path.clone(), source }),
             Self::Bytes(bytes) => Ok(bytes.clone()),
         }
@@ -74,6 +75,22 @@ impl Pem {
     }
 }
 
+/// The largest file that is read, in bytes: some forty times what a system trusts. What is put
+/// in the place of a file need not have an end.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+fn read_bounded(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let file = File::open(path)?;
+    // Room for all of it, so that no part of a key is left behind where it was before.
+    let expected = file.metadata()?.len().min(MAX_BYTES) + 1;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(expected).unwrap_or(0)));
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > MAX_BYTES {
+        true => Err(std::io::Error::new(ErrorKind::FileTooLarge, "it is larger than 16 MiB")),
+        false => Ok(bytes),
+    }
+}
+
 /// Only the kind of fault: the parser's own message may quote a line of a key file.
 fn clause(error: &rustls_pki_types::pem::Error) -> String {
     use rustls_pki_types::pem::Error;
@@ -92,5 +109,26 @@ impl fmt::Debug for Pem {
             Self::File(path) => fmt::Debug::fmt(path, f),
             Self::Bytes(_) => f.write_str("PEM bytes"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_an_end_or_is_not_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("roots.pem");
+        for (bytes, is_read) in [(MAX_BYTES, true), (MAX_BYTES + 1, false)] {
+            // Nothing is written: all of it is a hole.
+            let file = File::create(&path).expect("made");
+            file.set_len(bytes).expect("grown");
+            let error = Pem::file(&path).certificates("roots").expect_err("no certificate in it");
+            let unreadable = matches!(error, TlsConfigError::Unreadable { .. });
+            assert_eq!(!unreadable, is_read, "{bytes}: {error}");
+        }
+        #[cfg(target_os = "linux")]
+        Pem::file("/dev/zero").certificates("roots").expect_err("without an end");
     }
 }

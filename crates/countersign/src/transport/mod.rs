@@ -6,7 +6,8 @@ pub(crate) mod envoy_ratelimit;
 pub(crate) mod gate;
 pub(crate) mod server;
 pub(crate) mod status;
-mod warnings;
+
+pub(crate) use crate::warnings;
 
 use std::time::Duration;
 

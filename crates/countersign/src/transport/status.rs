@@ -1,5 +1,6 @@
 //! Causes become statuses here and nowhere else.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use tonic::{Code, Status};
@@ -17,6 +18,7 @@ impl From<CallError> for Status {
             CallError::Insecure { .. } => Code::Unauthenticated,
             CallError::Metadata(_) | CallError::ManyAuthorizations { .. } => Code::Internal,
             CallError::Transport { code, .. } => Code::from_i32(*code),
+            CallError::Request(status) => status.code(),
             CallError::Credentials(cause) => {
                 let code = match cause.kind() {
                     CallCredentialsErrorKind::Transient => Code::Unavailable,
@@ -24,10 +26,11 @@ impl From<CallError> for Status {
                     CallCredentialsErrorKind::Code(code) => Code::from_i32(code),
                 };
                 if is_for_applications(code) {
-                    let message = format!("call credentials failed with {code:?}: {cause}");
+                    let message =
+                        format!("call credentials failed with {code:?}: {}", story(cause));
                     return with_source(Code::Internal, message, error);
                 }
-                return with_source(code, cause.to_string(), error);
+                return with_source(code, story(cause), error);
             }
         };
         let message = match &error {
@@ -36,6 +39,21 @@ impl From<CallError> for Status {
         };
         with_source(code, message, error)
     }
+}
+
+/// Why there are no call credentials, with the causes: who reads the status alone has to find out
+/// what to mend. A status that they were made from has said its words already.
+fn story(cause: &CallCredentialsError) -> String {
+    let mut words = cause.to_string();
+    let mut source = cause.source();
+    while let Some(deeper) = source.filter(|source| !source.is::<Status>()) {
+        let more = deeper.to_string();
+        if !words.ends_with(&more) {
+            words = format!("{words}: {more}");
+        }
+        source = deeper.source();
+    }
+    words
 }
 
 fn with_source(code: Code, message: String, error: CallError) -> Status {

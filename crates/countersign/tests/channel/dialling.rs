@@ -164,3 +164,21 @@ async fn the_user_agent_is_ours_after_the_products_own() {
     call(&named, hello()).await.expect("an answer");
     assert_eq!(server.last().header("user-agent"), format!("orders/1.2 {ours}"));
 }
+
+#[test]
+fn what_is_no_target_is_told_without_what_may_be_secret() {
+    for target in
+        ["https://me:hunter2@orders.example", "https://orders.example/?key=hunter2", "me:hunter2@a"]
+    {
+        let tls = ChannelCredentials::tls(ClientTls::system_roots());
+        for builder in [
+            Channel::builder(target, ChannelCredentials::insecure()),
+            Channel::builder(target, tls),
+        ] {
+            let builder_shown = format!("{builder:?}");
+            let error = builder.connect_lazy().map(|_| ()).expect_err("no target");
+            let shown = format!("{error} {error:?} {} {builder_shown}", error.target());
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+    }
+}

@@ -1,9 +1,11 @@
 //! Other credentials in mid-flight.
 
+use std::time::Duration;
+
 use countersign::tls::HandshakeResult;
 use countersign::{
-    Channel, ChannelCredentials, ClientCertificates, ClientRequestExt, ClientTls, Gate, MutualTls,
-    Rules, ServerCredentials, connect, connect_lazy,
+    Channel, ChannelCredentials, ClientCertificates, ClientRequestExt, ClientTls, Gate, Identity,
+    MutualTls, Rules, ServerCredentials, connect, connect_lazy,
 };
 use countersign_testkit::greeter::proto::HelloStreamRequest;
 use countersign_testkit::greeter::{GREETER, GreeterClient, TestServer};
@@ -144,4 +146,37 @@ async fn waiting_until_ready_goes_on_with_the_new_credentials() {
     proxy.speak();
     waiting.await.expect("joined").expect("connected");
     assert_eq!(principal(&channel).await, BOB);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_certificate_that_is_rotated_on_disk_is_shown_with_the_next_connection() {
+    let time = StoppedTime::hold();
+    let office = Office::open().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (chain, key) = (folder.path().join("client.crt"), folder.path().join("client.key"));
+    let (alice, bob) = (office.clients.client(&[ALICE]), office.clients.client(&[BOB]));
+    std::fs::write(&chain, alice.chain_pem()).expect("written");
+    std::fs::write(&key, alice.key_pem()).expect("written");
+    let identity = Identity::from_pem_files(&chain, &key);
+    let tls = ClientTls::only_roots(roots(&office.ca)).identity(identity);
+    let minute = Duration::from_secs(60);
+    let builder = Channel::builder(office.target(), ChannelCredentials::tls(tls));
+    let channel = builder.idle_timeout(minute).connect().await.expect("connected");
+    assert_eq!(principal(&channel).await, ALICE);
+    let next_connection = async |connections: u64| {
+        for _ in 0..3 {
+            time.advance(minute).await;
+        }
+        let name = principal(&channel).await;
+        assert_eq!(office.connections(), connections);
+        name
+    };
+    // Half of a rotation: the pair does not fit, so the last one stays.
+    std::fs::write(&chain, bob.chain_pem()).expect("written");
+    assert_eq!(next_connection(2).await, ALICE);
+    std::fs::write(&key, bob.key_pem()).expect("written");
+    assert_eq!(next_connection(3).await, BOB);
+    // Gone altogether.
+    std::fs::remove_file(&key).expect("removed");
+    assert_eq!(next_connection(4).await, BOB);
 }

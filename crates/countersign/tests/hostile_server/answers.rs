@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use countersign::{CallError, Channel};
+use countersign_testkit::greeter::GreeterClient;
+use countersign_testkit::greeter::proto::HelloRequest;
 use h2::server::SendResponse;
-use http::{HeaderValue, Response, StatusCode};
-use tonic::Code;
+use h2::{Reason, RecvStream};
+use http::{HeaderValue, Request, Response, StatusCode};
+use tonic::{Code, Status};
 
 use crate::support::{call, hello};
 use crate::{
@@ -182,4 +186,70 @@ async fn an_answer_without_an_end_is_not_taken_for_a_whole_one() {
         assert_eq!(status.code(), Code::Unknown, "{name}: {status:?}");
         assert_ne!(call(&channel, hello()).await.expect_err(name).code(), Code::Ok);
     }
+}
+
+#[tokio::test]
+async fn what_is_not_called_grpc_is_not_read_as_its_messages() {
+    for (kind, body) in [
+        (Some("text/html"), "<html>please log in</html>"),
+        (Some("text/html"), ""),
+        (Some("application/json"), "{}"),
+        (Some("application/grp"), "\0\0\0\0\0"),
+        (None, "\0\0\0\0\0"),
+    ] {
+        let server = Hostile::http2(move |_, mut respond: SendResponse<Bytes>| {
+            let mut response = Response::new(());
+            if let Some(kind) = kind {
+                response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
+            }
+            let mut sent = respond.send_response(response, false).expect("sent");
+            sent.send_data(Bytes::from_static(body.as_bytes()), true).expect("sent");
+            std::future::ready(())
+        });
+        let answer = server.await.status().await;
+        // HTTP's 200 is gRPC's UNKNOWN, as it is in grpc-go.
+        assert_eq!(answer.code(), Code::Unknown, "{kind:?}: {answer:?}");
+        let said = format!("HTTP status 200 OK, content-type {:?}", kind.unwrap_or_default());
+        assert!(answer.message().contains(&said), "{kind:?}: {answer:?}");
+    }
+    for kind in ["application/grpc", "Application/gRPC+proto", "application/grpc;charset=utf-8"] {
+        let server = Hostile::http2(move |_, mut respond: SendResponse<Bytes>| {
+            let mut response = head();
+            response.headers_mut().insert("content-type", HeaderValue::from_static(kind));
+            let mut body = respond.send_response(response, false).expect("sent");
+            body.send_data(MESSAGE, false).expect("sent");
+            body.send_trailers(headers(&[("grpc-status", b"0")])).expect("sent");
+            std::future::ready(())
+        })
+        .await;
+        call(&server.channel().await, hello()).await.expect(kind);
+    }
+}
+
+/// A request that is larger than its client sends, and its answer.
+async fn too_large(channel: &Channel) -> Status {
+    let mut client = GreeterClient::new(channel.clone()).max_encoding_message_size(4);
+    let request = HelloRequest { name: "x".repeat(100) };
+    client.say_hello(request).await.expect_err("not to be sent")
+}
+
+#[tokio::test]
+async fn a_request_that_breaks_off_on_this_side_is_not_blamed_on_the_server() {
+    let (resets, mut reset) = tokio::sync::mpsc::unbounded_channel();
+    let server = Hostile::http2(move |request: Request<RecvStream>, mut respond| {
+        let resets = resets.clone();
+        async move {
+            let mut body = request.into_body();
+            while let Some(Ok(_)) = body.data().await {}
+            let reason = std::future::poll_fn(|cx| respond.poll_reset(cx)).await;
+            resets.send(reason.expect("a reset")).expect("listening");
+        }
+    })
+    .await;
+    let status = too_large(&server.channel().await).await;
+    assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+    assert!(status.message().starts_with("the request broke off: "), "{status:?}");
+    assert!(status.message().contains("too large"), "{status:?}");
+    assert!(matches!(CallError::of(&status), Some(CallError::Request(_))), "{status:?}");
+    assert_eq!(reset.recv().await, Some(Reason::CANCEL), "and not an error of the server's");
 }

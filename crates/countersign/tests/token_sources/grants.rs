@@ -4,12 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use countersign::credentials::oauth::{
     ClientAuthentication, ClientCredentials, JwtBearer, PemSigner, RefreshToken, RefreshTokenFile,
     RefreshTokenStore, StoredToken, TokenEndpoint,
 };
 use countersign::credentials::{CachedToken, TokenError};
+use countersign::fetch::{FetchError, FetchLimits, HttpClient};
 use countersign::{Secret, async_trait};
+use tokio::sync::Semaphore;
 use tokio::time::advance;
 
 use crate::self_signed::{claims_of, key_pem};
@@ -279,6 +282,57 @@ async fn a_refresh_token_rotates_in_its_file() {
     assert_eq!(call(&CachedToken::new(source)).await.expect("a token"), "a1");
     assert_eq!(http.last_form()["scope"], "less");
     assert_eq!(std::fs::read_to_string(&path).expect("text"), "r2");
+}
+
+/// Takes the request and answers when it may: what was sent is void by then.
+#[derive(Clone, Debug)]
+struct Slow {
+    http: Http,
+    may_answer: Arc<Semaphore>,
+}
+
+impl Slow {
+    fn new(answers: impl IntoIterator<Item = Told>) -> Self {
+        Self { http: Http::new(answers), may_answer: Arc::new(Semaphore::new(0)) }
+    }
+}
+
+#[async_trait]
+impl HttpClient for Slow {
+    async fn send(
+        &self,
+        request: http::Request<Bytes>,
+        limits: FetchLimits,
+    ) -> Result<http::Response<Bytes>, FetchError> {
+        let answer = self.http.send(request, limits).await;
+        self.may_answer.acquire().await.expect("never closed").forget();
+        answer
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_token_that_is_on_its_way_is_stored_though_nobody_wants_it_any_more() {
+    for (name, fetch_timeout) in [("dropped", 10), ("too slow", 1)] {
+        let (slow, store) = (Slow::new([rotated("a1", "r2")]), Store::new("r1"));
+        let client = ClientAuthentication::none("orders");
+        let endpoint = TokenEndpoint::new(ENDPOINT, client, slow.clone()).expect("an endpoint");
+        let credentials = CachedToken::builder(RefreshToken::new(endpoint, store.clone()))
+            .with_fetch_timeout(seconds(fetch_timeout))
+            .build();
+        let call = call(&credentials);
+        let given_up = tokio::time::timeout(seconds(2), call).await;
+        assert!(!matches!(given_up, Ok(Ok(_))), "{name}");
+        assert_eq!(slow.http.last_form()["refresh_token"], "r1", "{name}: r1 is void by now");
+        drop(credentials);
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        slow.may_answer.add_permits(1);
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(store.events(), ["stored r2"], "{name}");
+    }
 }
 
 // --- the JWT bearer grant ------------------------------------------------------------------------

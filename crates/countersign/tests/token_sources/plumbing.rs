@@ -16,7 +16,7 @@ use countersign_testkit::greeter::proto::HelloRequest;
 use countersign_testkit::pki::CertificateAuthority;
 use tonic::{Code, Request};
 
-use crate::stage::{ENDPOINT, Http, good, jwt};
+use crate::stage::{ENDPOINT, Http, Told, good, jwt};
 use crate::support::{Reached, greeter, identity, serve, trusting};
 
 fn hello() -> Request<HelloRequest> {
@@ -50,6 +50,31 @@ async fn jw_02_a_token_arrives_exactly_once_either_way() {
         assert_eq!(reached.last_values("authorization"), [format!("Bearer {token}")]);
     }
     assert_eq!(credentials.telemetry().refreshed, 1);
+}
+
+#[tokio::test]
+async fn a_calls_status_says_why_there_is_no_token() {
+    let ca = CertificateAuthority::new("test CA");
+    let reached = Reached::default();
+    let incoming = ServerCredentials::tls(identity(&ca.server(&["localhost"])))
+        .build()
+        .expect("server credentials")
+        .bind("127.0.0.1:0")
+        .await;
+    let server = serve(incoming.expect("bound"), greeter(&reached));
+    let client = ClientAuthentication::none("me");
+    let endpoint = TokenEndpoint::new(ENDPOINT, client, Http::new([Told::Unreachable]));
+    let grant = CachedToken::new(ClientCredentials::new(endpoint.expect("a URL")));
+    let credentials = ChannelCredentials::tls(trusting(&ca)).with_call_credentials(grant);
+    let channel = connect(server.https("localhost"), credentials).await.expect("connected");
+    let status = GreeterClient::new(channel).say_hello(hello()).await.expect_err("no token");
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert_eq!(
+        status.message(),
+        "there is no answer from the token endpoint https://id.example/token: cannot reach \
+         id.example: connection reset"
+    );
+    assert_eq!(reached.count(), 0);
 }
 
 /// JW-03, JW-05, ST-06, ID-07. JW-04 does not compile: see the example of

@@ -6,6 +6,7 @@ use countersign::credentials::oauth::{
 };
 use countersign::credentials::{CachedToken, FileToken, FixedToken};
 use countersign::fetch::HttpsClient;
+use countersign_testkit::logs::Logs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::advance;
 
@@ -223,4 +224,18 @@ async fn subjects_are_kept_up_to_a_bound() {
     assert_eq!(http.count(), 100);
     call(&tokens.on_behalf_of("s0")).await.expect("asked again");
     assert_eq!(http.count(), 101);
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_tokens_do_not_fill_the_log() {
+    let refused = || answer(400, r#"{"error":"invalid_request"}"#);
+    let http = Http::new((0..1_000).map(|_| refused()));
+    let exchange = TokenExchange::for_subjects(endpoint(&http), token_type::ACCESS_TOKEN);
+    let tokens = SubjectTokens::new(exchange.expect("an exchange"));
+    let logs = Logs::collect();
+    for number in 0..1_000 {
+        call(&tokens.on_behalf_of(format!("s{number}"))).await.expect_err("refused");
+    }
+    let warnings = logs.lines_with("WARN").len();
+    assert!((1..=20).contains(&warnings), "{warnings} warnings");
 }

@@ -15,6 +15,7 @@ use super::warm::Next;
 use super::{RefreshWindows, Settings, TokenError, TokenSource, TokenTelemetry};
 use crate::clock::Clock;
 use crate::credentials::CallCredentialsError;
+use crate::warnings::Warnings;
 
 /// The tokens of one source, each under its key. The one engine behind all sources.
 ///
@@ -35,6 +36,8 @@ pub(super) struct Core<S: ?Sized> {
     pub(super) fetch_timeout: Duration,
     pub(super) name: &'static str,
     pub(super) counters: Counters,
+    /// For all keys together: whose tokens they are may be for strangers to choose.
+    pub(super) warnings: Warnings,
     pub(super) source: S,
 }
 
@@ -46,6 +49,7 @@ impl<S: TokenSource> TokenCache<S> {
             name: source.name(),
             clock: settings.clock,
             counters: Counters::default(),
+            warnings: Warnings::new(),
             source,
         };
         Self {

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -42,8 +42,21 @@ pub(crate) struct Held {
     scheme: &'static str,
     name: TokenName,
     life: Life,
-    /// A server did not accept it, and nothing newer is known.
-    rejected: AtomicBool,
+    /// A [`Standing`].
+    standing: AtomicU8,
+}
+
+/// What servers make of a token, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Standing {
+    /// Nobody said anything against it.
+    Good = 0,
+    /// A server did not accept it: calls wait for the fetch of another.
+    Rejected = 1,
+    /// The same, and that fetch failed: another is asked for as ever, and nobody waits. It is one
+    /// server's word, and the token may be good everywhere else.
+    RejectedInVain = 2,
 }
 
 enum Life {
@@ -95,7 +108,7 @@ impl Held {
             scheme: fetched.scheme,
             name: TokenName::of(token),
             life,
-            rejected: AtomicBool::new(false),
+            standing: AtomicU8::new(Standing::Good as u8),
         })
     }
 
@@ -146,9 +159,10 @@ impl Held {
                 _ => Phase::Mandatory,
             },
         };
-        match phase {
-            Phase::Fresh | Phase::Advisory if self.is_rejected() => Phase::Mandatory,
-            phase => phase,
+        match (self.standing(), phase) {
+            (Standing::Rejected, Phase::Fresh | Phase::Advisory) => Phase::Mandatory,
+            (Standing::RejectedInVain, Phase::Fresh) => Phase::Advisory,
+            (_, phase) => phase,
         }
     }
 
@@ -201,12 +215,16 @@ impl Held {
             }
     }
 
-    pub(super) fn is_rejected(&self) -> bool {
-        self.rejected.load(Ordering::Acquire)
+    pub(super) fn standing(&self) -> Standing {
+        match self.standing.load(Ordering::Acquire) {
+            0 => Standing::Good,
+            1 => Standing::Rejected,
+            _ => Standing::RejectedInVain,
+        }
     }
 
-    pub(super) fn set_rejected(&self, rejected: bool) {
-        self.rejected.store(rejected, Ordering::Release);
+    pub(super) fn set_standing(&self, standing: Standing) {
+        self.standing.store(standing as u8, Ordering::Release);
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::engine::Core;
 use super::flight::{Flight, Landing, Outcome};
-use super::held::{Began, Held};
+use super::held::{Began, Held, Standing};
 use super::source::{FetchedToken, TokenRequest};
 use super::telemetry::count;
 use super::warm::Next;
@@ -157,9 +157,11 @@ impl Slot {
                     count(&core.counters.unchanged);
                     control.failure = None;
                     let delay = backoff::delay(control.in_vain.saturating_add(1));
-                    control.hold_off(delay, now.at);
+                    // Not beyond its end: the source is there, and may have another by then.
+                    let left = old.left(&*core.clock).unwrap_or(delay);
+                    control.hold_off(delay.min(left), now.at);
                     // It is all that there is to be had, whatever a server said.
-                    old.set_rejected(false);
+                    old.set_standing(Standing::Good);
                     tracing::debug!(
                         source = core.name, token = %old.name(), "the source has no newer token"
                     );
@@ -167,7 +169,7 @@ impl Slot {
                 }
                 None => {
                     count(&core.counters.refreshed);
-                    if control.failure.is_some() {
+                    if control.failure.is_some() && core.warnings.allow().is_some() {
                         tracing::info!(source = core.name, "tokens are to be had again");
                     }
                     tracing::debug!(source = core.name, token = %held.name(), "a new token");
@@ -177,7 +179,7 @@ impl Slot {
                 }
             },
             Err(error) => {
-                self.failed(&mut control, core, &error, lasting.is_some(), now.at);
+                self.failed(&mut control, core, &error, lasting.as_deref(), now.at);
                 Err(error)
             }
         }
@@ -186,8 +188,8 @@ impl Slot {
     /// A fetch whose task is gone.
     fn lost<S: TokenSource + ?Sized>(&self, control: &mut Control, core: &Core<S>) {
         control.flight = None;
-        let lasting = self.lasting(core).is_some();
-        self.failed(control, core, &cut_off(core.name), lasting, Instant::now());
+        let lasting = self.lasting(core);
+        self.failed(control, core, &cut_off(core.name), lasting.as_deref(), Instant::now());
     }
 
     /// Notes a fetch whose task is gone, for somebody who waited for it.
@@ -204,9 +206,18 @@ impl Slot {
         control: &mut Control,
         core: &Core<S>,
         error: &TokenError,
-        lasting: bool,
+        lasting: Option<&Held>,
         now: Instant,
     ) {
+        if control.failure.is_none() {
+            // Until now the source answered, if only with what was known already.
+            control.in_vain = 0;
+        }
+        if let Some(held) = lasting.filter(|held| held.standing() == Standing::Rejected) {
+            held.set_standing(Standing::RejectedInVain);
+            // That try was for the server's word. The one before the end is still to come.
+            control.last_try_made = false;
+        }
         let in_vain = control.in_vain.saturating_add(1);
         let delay = match error.is_transient() {
             true => {
@@ -222,12 +233,19 @@ impl Slot {
         let first = control.failure.replace(error.clone()).is_none();
         control.hold_off(delay, now);
         let (source, error, delay) = (core.name, chain(error), delay.as_millis());
-        match (first, lasting) {
-            (true, true) => {
-                tracing::warn!(source, error, delay, "no new token; the last one still holds");
+        match (first, first.then(|| core.warnings.allow()).flatten(), lasting.is_some()) {
+            (true, Some(withheld), true) => tracing::warn!(
+                source,
+                error,
+                delay,
+                withheld,
+                "no new token; the last one still holds"
+            ),
+            (true, Some(withheld), false) => {
+                tracing::warn!(source, error, delay, withheld, "no token");
             }
-            (true, false) => tracing::warn!(source, error, delay, "no token"),
-            (false, _) => tracing::debug!(source, error, delay, "again no token"),
+            (true, None, _) => tracing::debug!(source, error, delay, "no token"),
+            (false, _, _) => tracing::debug!(source, error, delay, "again no token"),
         }
     }
 
@@ -243,9 +261,11 @@ impl Slot {
             // It was replaced while the call was under way: the next one is another already.
             return true;
         }
-        if held.is_rejected() {
+        match held.standing() {
+            Standing::Good => {}
             // Somebody was here before; a new one is on its way, or about to be asked for.
-            return control.flight.is_some() || !control.last_try_made;
+            Standing::Rejected => return control.flight.is_some() || !control.last_try_made,
+            Standing::RejectedInVain => return false,
         }
         let now = Instant::now();
         if control.rejected_at.is_some_and(|at| now < at + BETWEEN_REJECTIONS) {
@@ -254,9 +274,11 @@ impl Slot {
         control.rejected_at = Some(now);
         // This one try is not held up; those after it are, as ever.
         control.last_try_made = false;
-        held.set_rejected(true);
+        held.set_standing(Standing::Rejected);
         count(&core.counters.rejected);
-        tracing::info!(source = core.name, token = %held.name(), "a server rejected the token");
+        if core.warnings.allow().is_some() {
+            tracing::info!(source = core.name, token = %held.name(), "a server rejected the token");
+        }
         true
     }
 

@@ -93,6 +93,11 @@ impl Script {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).push_back(answer);
     }
 
+    /// Gives this next, and nothing else that was to come.
+    fn only(&self, answer: Fetched) {
+        *self.answers.lock().unwrap_or_else(PoisonError::into_inner) = VecDeque::from([answer]);
+    }
+
     fn fetches(&self) -> usize {
         self.fetches.load(Ordering::SeqCst)
     }
@@ -419,6 +424,47 @@ async fn a_source_that_has_nothing_newer_is_left_alone() {
     assert!((3..=8).contains(&telemetry.unchanged), "{telemetry:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_source_with_nothing_newer_is_asked_again_when_its_token_has_ended() {
+    let stage = Stage::new([]);
+    let end = stage.wall.now() + HOUR;
+    let same = || Ok(FetchedToken::bearer("same").expires_at(end));
+    stage.script.next(same());
+    stage.call().await.expect("a token");
+    advance(HOUR - seconds(300)).await;
+    for _ in 0..300 {
+        stage.script.only(same());
+        assert_eq!(stage.call().await.expect("still good"), "same");
+        stage.settle().await;
+        advance(seconds(1)).await;
+    }
+    let unchanged = stage.credentials.telemetry().unchanged;
+    assert!((5..=15).contains(&unchanged), "asked {unchanged} times in five minutes");
+    // By now there is another for whoever asks.
+    stage.script.only(Ok(token("new", HOUR)));
+    assert_eq!(stage.call().await.expect("a new one"), "new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_back_off_after_a_failure_does_not_count_answers_that_changed_nothing() {
+    let same = || Ok(token("same", seconds(1)));
+    let stage = Stage::new([Ok(token("same", seconds(100)))]);
+    stage.call().await.expect("a token");
+    advance(seconds(80)).await;
+    for _ in 0..20 {
+        stage.script.only(same());
+        stage.call().await.expect("still good");
+        stage.settle().await;
+        advance(seconds(1)).await;
+    }
+    stage.script.only(down());
+    let error = stage.call().await.expect_err("it has ended, and the source is down");
+    let rest = error.retry_after().expect("a back-off");
+    assert!(rest <= Duration::from_millis(1_200), "the first failure: {rest:?}");
+    advance(rest).await;
+    stage.call().await.expect("back again");
+}
+
 // --- failures ------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
@@ -653,6 +699,24 @@ async fn a_rejected_token_is_better_than_none() {
     assert_eq!(stage.now().expect("no wait").as_deref(), Some("only"));
     assert!(!stage.reject("only", None), "nothing better is on its way");
     assert_eq!(stage.script.fetches(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_servers_word_holds_up_no_call_while_the_source_hangs() {
+    let stage = Stage::of(Script::closed([]));
+    stage.script.gate.add_permits(1);
+    assert_eq!(stage.call().await.expect("a token"), "t1");
+    // From here on the source never answers.
+    assert!(stage.reject("t1", None));
+    let began = Instant::now();
+    assert_eq!(stage.call().await.expect("whoever was rejected waits"), "t1");
+    assert_eq!(began.elapsed(), seconds(10));
+    for _ in 0..100 {
+        let began = Instant::now();
+        assert_eq!(stage.call().await.expect("the others do not"), "t1");
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        advance(seconds(1)).await;
+    }
 }
 
 // --- keys and telemetry --------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::timeout;
 
 use super::endpoint::{Accept, TokenEndpoint};
 use super::form::Form;
@@ -17,6 +19,9 @@ use crate::secret::Secret;
 /// §4.14.2). The new one is stored *before* the access token is used; when it cannot be stored
 /// it is kept in memory, and storing it is what the next fetch tries first. The store is held
 /// for one process at a time, since a refresh token that is used twice counts as stolen.
+///
+/// A request that was sent is not given up, even if nobody waits for its token any more: its
+/// answer is waited for, 30 s at most, and the refresh token in it is stored.
 #[derive(Clone, Debug)]
 pub struct RefreshToken {
     endpoint: TokenEndpoint,
@@ -50,14 +55,37 @@ impl RefreshToken {
         self
     }
 
-    async fn save(
-        &self,
-        store: &mut Box<dyn StoredToken>,
-        unsaved: &mut Option<Secret<String>>,
-    ) -> Result<(), TokenError> {
-        if let Some(token) = unsaved.as_ref() {
-            store.replace(token.clone()).await?;
-            *unsaved = None;
+    /// One request and what has to follow it.
+    async fn refresh(self, mut turn: Turn) -> Result<FetchedToken, TokenError> {
+        const MOST: Duration = Duration::from_secs(30);
+        let current = turn.store.token();
+        let form = self
+            .parameters
+            .add_to(Form::new().with("grant_type", "refresh_token"))?
+            .with("refresh_token", current.expose());
+        let too_late = |_| Err(TokenError::transient("the token endpoint gave no answer"));
+        let answer = timeout(MOST, self.endpoint.ask(form, Accept::Bearer))
+            .await
+            .unwrap_or_else(too_late)?;
+        if let Some(next) = answer.refresh_token.filter(|next| next.expose() != current.expose()) {
+            *turn.unsaved = Some(next);
+            turn.save().await?;
+        }
+        Ok(answer.token)
+    }
+}
+
+/// The right to use the refresh token: nobody else does meanwhile.
+struct Turn {
+    store: Box<dyn StoredToken>,
+    unsaved: OwnedMutexGuard<Option<Secret<String>>>,
+}
+
+impl Turn {
+    async fn save(&mut self) -> Result<(), TokenError> {
+        if let Some(token) = self.unsaved.as_ref() {
+            self.store.replace(token.clone()).await?;
+            *self.unsaved = None;
         }
         Ok(())
     }
@@ -66,18 +94,14 @@ impl RefreshToken {
 #[async_trait]
 impl TokenSource for RefreshToken {
     async fn fetch(&self, _request: &TokenRequest) -> Result<FetchedToken, TokenError> {
-        let form = self.parameters.add_to(Form::new().with("grant_type", "refresh_token"))?;
-        let mut unsaved = self.unsaved.lock().await;
-        let mut store = self.store.open().await?;
-        self.save(&mut store, &mut unsaved).await?;
-        let current = store.token();
-        let form = form.with("refresh_token", current.expose());
-        let answer = self.endpoint.ask(form, Accept::Bearer).await?;
-        if let Some(next) = answer.refresh_token.filter(|next| next.expose() != current.expose()) {
-            *unsaved = Some(next);
-            self.save(&mut store, &mut unsaved).await?;
-        }
-        Ok(answer.token)
+        let unsaved = Arc::clone(&self.unsaved).lock_owned().await;
+        let mut turn = Turn { store: self.store.open().await?, unsaved };
+        turn.save().await?;
+        // In a task that nobody aborts: once the request has left, the token that is stored may
+        // be void, and the only good one is in the answer.
+        let refreshing = tokio::spawn(self.clone().refresh(turn));
+        let cut_off = |_| Err(TokenError::transient("the refresh was cut off"));
+        refreshing.await.unwrap_or_else(cut_off)
     }
 
     fn name(&self) -> &'static str {

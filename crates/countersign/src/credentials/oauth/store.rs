@@ -2,6 +2,8 @@ use std::fmt;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::time::Duration;
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
@@ -58,8 +60,9 @@ impl RefreshTokenFile {
 #[async_trait]
 impl RefreshTokenStore for RefreshTokenFile {
     async fn open(&self) -> Result<Box<dyn StoredToken>, TokenError> {
+        let lock = lock(&self.path).await?;
         let path = self.path.clone();
-        Ok(Box::new(off_the_runtime(move || OpenFile::open(path)).await?))
+        Ok(Box::new(off_the_runtime(move || OpenFile::open(path, lock)).await?))
     }
 }
 
@@ -70,16 +73,11 @@ struct OpenFile {
 }
 
 impl OpenFile {
-    fn open(path: PathBuf) -> Result<Self, TokenError> {
-        let cannot = |error: std::io::Error| {
-            let words = format!("cannot read the refresh token in `{}`", path.display());
-            TokenError::transient(words).with_source(error)
-        };
-        let lock = lock(&path).map_err(cannot)?;
+    fn open(path: PathBuf, lock: Option<File>) -> Result<Self, TokenError> {
         let mut text = Zeroizing::new(String::with_capacity(4096));
         File::open(&path)
             .and_then(|file| file.take(RefreshTokenFile::MAX_BYTES + 1).read_to_string(&mut text))
-            .map_err(cannot)?;
+            .map_err(|error| cannot_read(&path, error))?;
         let token = Secret::from(text.trim());
         let fits = !token.expose().is_empty() && text.len() as u64 <= RefreshTokenFile::MAX_BYTES;
         match fits {
@@ -152,16 +150,37 @@ fn write(path: &Path, token: &str) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Waits until nobody else has it, without a thread that waits too: whoever holds it may take
+/// for ever, and a runtime does not end before its threads do.
 #[cfg(unix)]
-fn lock(path: &Path) -> std::io::Result<Option<File>> {
-    let file = for_the_owner_alone().truncate(false).open(beside(path, ".lock"))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
-    Ok(Some(file))
+async fn lock(path: &Path) -> Result<Option<File>, TokenError> {
+    const BETWEEN_TRIES: Duration = Duration::from_millis(50);
+    loop {
+        let path = path.to_owned();
+        let locked = off_the_runtime(move || {
+            let file = for_the_owner_alone().truncate(false).open(beside(&path, ".lock"));
+            let file = file.map_err(|error| cannot_read(&path, error))?;
+            match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Ok(Some(file)),
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Ok(None),
+                Err(error) => Err(cannot_read(&path, error.into())),
+            }
+        });
+        if let Some(file) = locked.await? {
+            return Ok(Some(file));
+        }
+        tokio::time::sleep(BETWEEN_TRIES).await;
+    }
 }
 
 #[cfg(not(unix))]
-fn lock(_path: &Path) -> std::io::Result<Option<File>> {
+async fn lock(_path: &Path) -> Result<Option<File>, TokenError> {
     Ok(None)
+}
+
+fn cannot_read(path: &Path, error: std::io::Error) -> TokenError {
+    let words = format!("cannot read the refresh token in `{}`", path.display());
+    TokenError::transient(words).with_source(error)
 }
 
 #[cfg(test)]
@@ -214,5 +233,21 @@ mod tests {
             .expect_err("it is held");
         drop(open);
         assert_eq!(second.await.expect("no panic").expect("a token").expose(), "first");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_the_store_holds_no_thread() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("refresh");
+        std::fs::write(&path, "first").expect("written");
+        let held = for_the_owner_alone().open(beside(&path, ".lock")).expect("a lock");
+        rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).expect("locked");
+        // Another process, which does not end: time only passes while no thread is at work.
+        let store = RefreshTokenFile::new(&path);
+        let waiting = tokio::time::timeout(Duration::from_secs(60), store.open());
+        assert!(waiting.await.is_err(), "it is held");
+        drop(held);
+        assert_eq!(store.open().await.expect("a token").token().expose(), "first");
     }
 }

@@ -91,6 +91,11 @@ pub(crate) fn explain_to_server(error: &io::Error, now: SystemTime) -> TlsFailur
     }
 }
 
+/// Whether it was rustls that spoke, and not the system below it.
+pub(in crate::tls) fn is_of_tls(error: &io::Error) -> bool {
+    tls_error(error).is_some()
+}
+
 /// What rustls said, if it was rustls that spoke.
 fn tls_error(error: &io::Error) -> Option<&Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref::<Error>())

@@ -3,17 +3,23 @@
 use std::error::Error;
 
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use tonic::{Code, Status};
 
+use super::body::Awaited;
 use super::error::CallError;
 
 /// An answer that only HTTP knows: from a proxy, perhaps, or a server of another kind. Its body
-/// is not for us (gRPC's "HTTP to gRPC Status Code Mapping").
+/// is not for us (gRPC's "HTTP to gRPC Status Code Mapping"), and what it is not called is not
+/// read as messages.
 pub(super) fn refuse_other_answers(
     head: &http::response::Parts,
     address: &str,
 ) -> Result<(), CallError> {
-    if head.status == StatusCode::OK || head.headers.contains_key(Status::GRPC_STATUS) {
+    let kind = head.headers.get(CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    let is_grpc = kind.get(..16).is_some_and(|it| it.eq_ignore_ascii_case(b"application/grpc"));
+    let is_answer = head.status == StatusCode::OK && is_grpc;
+    if is_answer || head.headers.contains_key(Status::GRPC_STATUS) {
         return Ok(());
     }
     let code = match head.status {
@@ -27,7 +33,12 @@ pub(super) fn refuse_other_answers(
         | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
         _ => Code::Unknown,
     };
-    let detail = format!("HTTP status {}", head.status);
+    // Whoever answered chose it.
+    let kind = String::from_utf8_lossy(&kind[..kind.len().min(64)]);
+    let detail = match is_grpc {
+        true => format!("HTTP status {}", head.status),
+        false => format!("HTTP status {}, content-type {kind:?}", head.status),
+    };
     Err(CallError::Transport {
         sentence: format!("the answer is not one of gRPC's ({address}: {detail})"),
         code: code as i32,
@@ -35,8 +46,12 @@ pub(super) fn refuse_other_answers(
     })
 }
 
-/// A call that was sent and did not come back.
-pub(super) fn transport_error(error: hyper::Error, address: &str) -> CallError {
+/// A call that was sent, at least in part, and did not come back.
+pub(super) fn transport_error(error: hyper::Error, address: &str, request: &Awaited) -> CallError {
+    // Then nobody else is to blame, and the stream was reset by us.
+    if let Some(status) = request.broke_off() {
+        return CallError::Request(status);
+    }
     let (code, what) = match stream_error(&error) {
         // Found out here and not said by the server.
         Some(error) if error.is_library() => {

@@ -1,8 +1,8 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -17,7 +17,17 @@ use super::connection::Busy;
 use super::error::{CallError, CallPhase};
 
 /// Held by whoever waits for the answer. Without it the request's body ends.
-pub(super) struct Awaited(#[expect(dead_code, reason = "dropped, never used")] oneshot::Sender<()>);
+pub(super) struct Awaited {
+    _held: oneshot::Sender<()>,
+    failure: Arc<OnceLock<Status>>,
+}
+
+impl Awaited {
+    /// What the request's own body failed with, if it did.
+    pub(super) fn broke_off(&self) -> Option<Status> {
+        self.failure.get().cloned()
+    }
+}
 
 /// A request's body that ends with the wait for its answer.
 ///
@@ -28,13 +38,17 @@ struct RequestBody {
     ahead: VecDeque<Result<Frame<Bytes>, Status>>,
     inner: tonic::body::Body,
     abandoned: oneshot::Receiver<()>,
+    /// Where to say what it failed with: all that HTTP/2 tells of it is that there was a reset.
+    failure: Arc<OnceLock<Status>>,
 }
 
 /// Ties a request's body to the wait for its answer.
 pub(super) fn awaited(body: impl Into<Payload>) -> (tonic::body::Body, Awaited) {
     let Payload { ahead, inner } = body.into();
-    let (awaited, abandoned) = oneshot::channel();
-    (tonic::body::Body::new(RequestBody { ahead, inner, abandoned }), Awaited(awaited))
+    let (held, abandoned) = oneshot::channel();
+    let failure = Arc::default();
+    let awaited = Awaited { _held: held, failure: Arc::clone(&failure) };
+    (tonic::body::Body::new(RequestBody { ahead, inner, abandoned, failure }), awaited)
 }
 
 /// A request's body, perhaps begun.
@@ -113,15 +127,19 @@ impl Body for RequestBody {
         let this = self.get_mut();
         // Never sent: ready means dropped. Polled no more after the error.
         if Pin::new(&mut this.abandoned).poll(cx).is_ready() {
-            let mut status = Status::cancelled("nobody waits for the answer");
-            // What hyper looks for to choose the reset's code.
-            status.set_source(Arc::new(h2::Error::from(h2::Reason::CANCEL)));
-            return Poll::Ready(Some(Err(status)));
+            return Poll::Ready(Some(Err(cancelled("nobody waits for the answer"))));
         }
-        match this.ahead.pop_front() {
-            Some(frame) => Poll::Ready(Some(frame)),
-            None => Pin::new(&mut this.inner).poll_frame(cx),
-        }
+        let frame = match this.ahead.pop_front() {
+            Some(frame) => Some(frame),
+            None => ready!(Pin::new(&mut this.inner).poll_frame(cx)),
+        };
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|status| {
+                // Only the first one counts: nothing is polled after it.
+                let _ = this.failure.set(status);
+                cancelled("the request broke off")
+            })
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -135,6 +153,14 @@ impl Body for RequestBody {
             false => SizeHint::default(),
         }
     }
+}
+
+/// Resets the stream as grpc-go does.
+fn cancelled(why: &'static str) -> Status {
+    let mut status = Status::cancelled(why);
+    // What hyper looks for to choose the reset's code.
+    status.set_source(Arc::new(h2::Error::from(h2::Reason::CANCEL)));
+    status
 }
 
 /// A response's body: under the call's deadline, and with trailers that cannot hurt.
@@ -151,7 +177,7 @@ enum State {
         deadline: Option<Pin<Box<Sleep>>>,
         address: String,
         _busy: Busy,
-        _awaited: Awaited,
+        awaited: Awaited,
     },
     Done,
 }
@@ -174,7 +200,7 @@ impl ResponseBody {
         awaited: Awaited,
     ) -> Self {
         let deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
-        let state = State::Open { incoming, deadline, address, _busy: busy, _awaited: awaited };
+        let state = State::Open { incoming, deadline, address, _busy: busy, awaited };
         Self { state }
     }
 }
@@ -188,7 +214,7 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        let State::Open { incoming, deadline, address, .. } = &mut this.state else {
+        let State::Open { incoming, deadline, address, awaited, .. } = &mut this.state else {
             return Poll::Ready(None);
         };
         let exceeded =
@@ -204,7 +230,9 @@ impl Body for ResponseBody {
                 }
                 return Poll::Ready(Some(Ok(frame)));
             }
-            Poll::Ready(Some(Err(error))) => Some(Err(transport_error(error, address).into())),
+            Poll::Ready(Some(Err(error))) => {
+                Some(Err(transport_error(error, address, awaited).into()))
+            }
             Poll::Ready(None) => None,
             Poll::Pending => {
                 let passed =

@@ -131,7 +131,10 @@ impl Call {
                                 request.headers_mut().remove(name);
                             }
                         }
-                        _ => return Err(transport_error(failed.into_error(), &connection.address)),
+                        _ => {
+                            let error = failed.into_error();
+                            return Err(transport_error(error, &connection.address, &waits));
+                        }
                     }
                 }
             }

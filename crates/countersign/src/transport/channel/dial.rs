@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http2;
@@ -22,7 +22,8 @@ use crate::credentials::{AnyChannelCredentials, ChannelSecurity, ChannelSecurity
 use crate::identity::SecurityLevel;
 use crate::tcp::tune_tcp;
 use crate::tls::{
-    ClientHandshake, HandshakeResult, LoadedClientTls, Resumption, TlsConfigError, TlsFailure,
+    ClientHandshake, HandshakeResult, NotLoaded, ReloadedClientTls, Resumption, TlsConfigError,
+    TlsFailure,
 };
 use crate::transport::instant_after;
 
@@ -31,8 +32,15 @@ pub(super) struct Dialer {
     pub(super) target: Arc<Target>,
     pub(super) credentials: AnyChannelCredentials,
     pub(super) options: Arc<Options>,
-    /// Loaded once; a failure is tried again by the next dial.
-    tls: OnceLock<Arc<LoadedClientTls>>,
+    security: Security,
+}
+
+/// What connections are to be protected by.
+enum Security {
+    /// A failure to read it is tried again by the next dial.
+    Tls(Box<ReloadedClientTls>),
+    Local,
+    Insecure,
 }
 
 /// What a connection is to be protected by, ready to be used.
@@ -48,7 +56,14 @@ impl Dialer {
         credentials: AnyChannelCredentials,
         options: Arc<Options>,
     ) -> Self {
-        Self { target, credentials, options, tls: OnceLock::new() }
+        let security = match &credentials.security {
+            ChannelSecurity::Tls(tls) => {
+                Security::Tls(Box::new(ReloadedClientTls::new(tls.clone())))
+            }
+            ChannelSecurity::Local => Security::Local,
+            ChannelSecurity::Insecure => Security::Insecure,
+        };
+        Self { target, credentials, options, security }
     }
 
     /// Dials the addresses, each 250 ms after the one before or as soon as that failed
@@ -177,10 +192,10 @@ impl Dialer {
             }
             Protection::Tls(handshake) => handshake,
         };
-        let limit = deadline.min(instant_after(self.options.handshake_timeout));
+        let (limit, allowed) = self.silence(deadline);
         let shaken = timeout_at(limit, handshake.run(io))
             .await
-            .unwrap_or_else(|_| Err(TlsFailure::timeout(self.options.handshake_timeout)));
+            .unwrap_or_else(|_| Err(TlsFailure::timeout(allowed)));
         let io = shaken.map_err(|failure| {
             self.count(failure.kind().result());
             ConnectError::tls(&self.target.text, failure).at(address)
@@ -230,9 +245,9 @@ impl Dialer {
                 tracing::debug!(%error, "a connection ended");
             }
         }));
-        let limit = deadline.min(instant_after(self.options.handshake_timeout));
+        let (limit, allowed) = self.silence(deadline);
         let first = timeout_at(limit, first_word.wait()).await;
-        let outcome = self.judge(first.ok(), handshake);
+        let outcome = self.judge(first.map_err(|_| allowed), handshake);
         if handshake.is_some() {
             self.count(match &outcome {
                 Ok(()) => HandshakeResult::Success,
@@ -247,22 +262,33 @@ impl Dialer {
         Ok(Connection::new(sender, running, security, leaf, address.to_string(), &self.options))
     }
 
+    /// Until when the server may be silent, and how long that is.
+    fn silence(&self, deadline: Instant) -> (Instant, Duration) {
+        let longest = instant_after(self.options.handshake_timeout);
+        if deadline >= longest {
+            return (longest, self.options.handshake_timeout);
+        }
+        // In whole milliseconds, for people to read.
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+        (deadline, Duration::from_millis(u64::try_from(left).unwrap_or(u64::MAX)))
+    }
+
+    /// `first` is what the server said, or how long it said nothing.
     fn judge(
         &self,
-        first: Option<FirstBytes>,
+        first: Result<FirstBytes, Duration>,
         handshake: Option<&ClientHandshake>,
     ) -> Result<(), ConnectError> {
         use ConnectErrorKind as Kind;
-        let Some(first) = first else {
-            return Err(self.error(
+        let first = first.map_err(|silent| {
+            self.error(
                 Kind::SettingsTimeout,
                 format!(
-                    "the server accepted the connection and sent no HTTP/2 frame for {:?}",
-                    self.options.handshake_timeout
+                    "the server accepted the connection and sent no HTTP/2 frame for {silent:?}"
                 ),
                 "check that a gRPC server listens there",
-            ));
-        };
+            )
+        })?;
         let plaintext = handshake.is_none();
         Err(match first {
             FirstBytes::Settings => return Ok(()),
@@ -310,28 +336,20 @@ impl Dialer {
         })
     }
 
-    /// Reads the TLS settings' files, once, off the runtime's threads.
+    /// Reads the TLS settings' files, if that is due, off the runtime's threads.
     async fn prepare(&self) -> Result<Protection, ConnectError> {
-        let tls = match &self.credentials.security {
-            ChannelSecurity::Insecure => return Ok(Protection::Insecure),
-            ChannelSecurity::Local => return Ok(Protection::Local),
-            ChannelSecurity::Tls(tls) => tls,
+        let tls = match &self.security {
+            Security::Insecure => return Ok(Protection::Insecure),
+            Security::Local => return Ok(Protection::Local),
+            Security::Tls(tls) => tls,
         };
-        let loaded = match self.tls.get() {
-            Some(loaded) => Arc::clone(loaded),
-            None => {
-                let tls = tls.clone();
-                let loaded = tokio::task::spawn_blocking(move || tls.load())
-                    .await
-                    .map_err(|error| {
-                        let kind = ConnectErrorKind::Credentials;
-                        let sentence = "reading the credentials was cut off";
-                        self.error(kind, sentence, "try again").caused_by(error)
-                    })?
-                    .map_err(|error| self.unusable(error))?;
-                Arc::clone(self.tls.get_or_init(|| Arc::new(loaded)))
+        let loaded = tls.get().await.map_err(|error| match error {
+            NotLoaded::Unusable(error) => self.unusable(error),
+            NotLoaded::CutOff(_) => {
+                let sentence = error.to_string();
+                self.error(ConnectErrorKind::Credentials, sentence, "try again").caused_by(error)
             }
-        };
+        })?;
         let handshake = loaded.handshake(&self.target.authority);
         handshake.map(Protection::Tls).map_err(|error| self.unusable(error))
     }

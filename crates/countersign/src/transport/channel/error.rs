@@ -361,6 +361,10 @@ pub enum CallError {
         /// The authority.
         authority: String,
     },
+    /// The request broke off on this side: its stream failed, or a message could not be encoded.
+    /// The call has that status' code.
+    #[error("the request broke off: {}", .0.message())]
+    Request(#[source] tonic::Status),
     /// The connection was lost, or the server ended the stream.
     #[error("{sentence}")]
     Transport {

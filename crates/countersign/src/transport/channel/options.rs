@@ -6,7 +6,7 @@ use super::Channel;
 use super::backoff::Backoff;
 use super::error::{ConnectError, ConnectErrorKind};
 use super::resolve::{Resolve, SystemResolver};
-use super::target::Target;
+use super::target::{Target, shown};
 use crate::credentials::{AnyChannelCredentials, ChannelCredentials};
 use crate::identity::Authority;
 use crate::tls::HandshakeCounters;
@@ -218,7 +218,7 @@ pub(super) const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 impl fmt::Debug for ChannelBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChannelBuilder")
-            .field("target", &self.target)
+            .field("target", &shown(&self.target))
             .field("credentials", &self.credentials)
             .finish_non_exhaustive()
     }

@@ -45,15 +45,16 @@ impl Target {
     /// `unix:path`, `unix:///path`, `ipv4:a:port,b:port` or `ipv6:[a]:port`.
     pub(super) fn parse(text: &str, security: &ChannelSecurity) -> Result<Self, ConnectError> {
         let invalid = |reason: &str| {
+            let text = shown(text);
             ConnectError::new(
                 ConnectErrorKind::InvalidTarget,
-                text,
+                &text,
                 format!("{text:?} is not a target: {reason}"),
                 "write https://host:port, dns:///host:port, unix:path or ipv4:address:port",
             )
         };
         let mismatch = |sentence: &str, help: &str| {
-            ConnectError::new(ConnectErrorKind::SchemeMismatch, text, sentence, help)
+            ConnectError::new(ConnectErrorKind::SchemeMismatch, &shown(text), sentence, help)
         };
         let is_tls = matches!(security, ChannelSecurity::Tls(_));
         let default_port = if is_tls { 443 } else { 80 };
@@ -126,7 +127,8 @@ impl Target {
     }
 
     fn named(text: &str, host_and_port: &str, default_port: u16) -> Result<Self, String> {
-        let authority = Authority::parse(host_and_port).map_err(|error| error.to_string())?;
+        let authority = Authority::parse(host_and_port)
+            .map_err(|_| "it does not name a host with an optional port".to_owned())?;
         let port = authority.port().unwrap_or(default_port);
         if port == 0 {
             return Err("port 0 cannot be dialled".to_owned());
@@ -136,6 +138,17 @@ impl Target {
             None => Endpoint::Name { host: authority.host(), port },
         };
         Ok(Self { text: text.to_owned(), endpoint, authority })
+    }
+}
+
+/// What may be shown of a text that should be a target: neither user information nor a query,
+/// which targets do not have and where others keep passwords.
+pub(super) fn shown(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    match (text.rsplit_once('@'), text.split_once("://")) {
+        (Some((_, rest)), Some((scheme, _))) => format!("{scheme}://…@{rest}"),
+        (Some((_, rest)), None) => format!("…@{rest}"),
+        (None, _) => text.to_owned(),
     }
 }
 
