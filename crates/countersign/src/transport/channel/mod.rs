@@ -152,8 +152,8 @@ impl Channel {
     ///
     /// New calls get new connections. Calls in flight finish on the old ones, which then close.
     ///
-    /// Certificates and keys in files are read once for each set of credentials, at the first
-    /// connection: what has replaced them on disk since is noticed by handing over others.
+    /// Files that were rotated on disk need no others: [`ClientTls`](crate::ClientTls) reads them
+    /// again by itself. The same settings once more make new calls use them at once.
     ///
     /// # Errors
     ///
