@@ -41,8 +41,19 @@ struct Cuttable {
     keys: MemoryKeys,
     is_cut: Arc<AtomicBool>,
     hangs: Arc<AtomicBool>,
+    /// What becomes of the next change.
+    next_change: Arc<Mutex<NextChange>>,
     /// How many questions are open, and how many were at most.
     open: Arc<(AtomicUsize, AtomicUsize)>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum NextChange {
+    #[default]
+    Done,
+    /// It is made, and whoever asked for it hears that nobody can tell.
+    DoneAndNotTold,
+    NotDone,
 }
 
 /// A question that is open until this is dropped.
@@ -84,7 +95,15 @@ impl KeyStore for Cuttable {
     }
 
     async fn update(&self, record: KeyRecord) -> Result<u64, KeyStoreError> {
-        self.reach()?.update(record).await
+        let next = std::mem::take(&mut *self.next_change.lock().expect("not poisoned"));
+        if next == NextChange::NotDone {
+            return Err(KeyStoreError::unavailable("cut off"));
+        }
+        let done = self.reach()?.update(record).await?;
+        match next {
+            NextChange::DoneAndNotTold => Err(KeyStoreError::unavailable("cut off")),
+            _ => Ok(done),
+        }
     }
 
     async fn list(
@@ -487,6 +506,36 @@ async fn only_a_key_that_is_good_can_be_rotated_and_only_once() {
     let nobody = "zzzzzzzzzz".parse().expect("an ID");
     bench.issuer.rotate(&nobody, KeyIssuer::OVERLAP).await.expect_err("not there");
     assert_eq!(bench.store.list(None, 10).await.expect("listed").len(), 3);
+}
+
+#[tokio::test]
+async fn a_rotation_whose_answer_is_lost_leaves_a_good_key_whichever_it_was() {
+    for overlap in [Duration::ZERO, KeyIssuer::OVERLAP] {
+        for next in [NextChange::DoneAndNotTold, NextChange::NotDone] {
+            let bench = Bench::new();
+            let old = bench.issue(ci()).await;
+            *bench.store.next_change.lock().expect("not poisoned") = next;
+            let rotated = bench.issuer.rotate(&old.record().id, overlap).await;
+            // Of two days, since the overlap is one.
+            bench.clock.advance(2 * 86_400);
+            let ends = bench.present(old.key().expose()).await;
+            match next {
+                NextChange::DoneAndNotTold => {
+                    let new = rotated.expect("it was rotated");
+                    assert_eq!(ends, "TOKEN_EXPIRED");
+                    assert_eq!(bench.present(new.key().expose()).await, "ci");
+                }
+                _ => {
+                    rotated.expect_err("it was not rotated");
+                    assert_eq!(ends, "ci");
+                    let all = bench.store.list(None, 10).await.expect("listed");
+                    let unseen = all.iter().find(|one| one.id != old.record().id);
+                    let unseen = unseen.expect("the key that nobody has seen");
+                    assert_eq!(unseen.state(at(0)), KeyState::Revoked);
+                }
+            }
+        }
+    }
 }
 
 #[tokio::test]
