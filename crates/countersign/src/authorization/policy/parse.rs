@@ -72,6 +72,16 @@ pub(super) fn tree(name: &Path, text: &str) -> Result<Node, InvalidPolicy> {
     }
 }
 
+/// Whether a part of a text in the language that its file's name tells may be a policy too: where
+/// nothing stands at its end that would be missing.
+pub(super) fn may_be_cut(name: &Path) -> bool {
+    match name.extension().and_then(|extension| extension.to_str()) {
+        Some("toml") => cfg!(feature = "toml"),
+        Some("yaml" | "yml") => cfg!(feature = "yaml"),
+        _ => false,
+    }
+}
+
 fn bounded(text: &str) -> Result<(), InvalidPolicy> {
     if u64::try_from(text.len()).is_ok_and(|length| length <= Policy::MAX_BYTES) {
         return Ok(());
