@@ -48,6 +48,8 @@ struct State {
     unsettled: Option<String>,
     /// What the gates need that ask it, for as long as there are these gates.
     gates: Vec<Weak<GateNeeds>>,
+    /// The one that the last attempt was not good enough for.
+    refused_by: Option<Weak<GateNeeds>>,
 }
 
 /// How a [`PolicyFile`] is doing, for metrics and health checks.
@@ -124,7 +126,12 @@ impl PolicyFile {
             path,
             options,
             live: Arc::new(LivePolicy::new(policy)),
-            state: Mutex::new(State { text: Some(text), unsettled: None, gates: Vec::new() }),
+            state: Mutex::new(State {
+                text: Some(text),
+                unsettled: None,
+                gates: Vec::new(),
+                refused_by: None,
+            }),
             told: Mutex::new(Told {
                 replaced: 0,
                 refused: 0,
@@ -200,10 +207,13 @@ impl PolicyFile {
         read: Result<String, PolicyError>,
     ) -> Result<bool, Arc<PolicyError>> {
         let shared = &*self.shared;
+        let refused_by = state.refused_by.take_if(|gate| gate.strong_count() == 0);
         if let (Ok(text), Some(known)) = (&read, &state.text)
             && text == known
+            && refused_by.is_none()
         {
-            // The same as at the last attempt, so with the same outcome.
+            // The same as at the last attempt, so with the same outcome, but where the gate is gone
+            // that it was not good enough for.
             let mut told = lock(&shared.told);
             return match &told.problem {
                 Some(problem) => Err(Arc::clone(problem)),
@@ -213,6 +223,7 @@ impl PolicyFile {
                 }
             };
         }
+        state.refused_by = None;
         let read = read.and_then(|text| {
             let policy = Policy::from_text_of(&shared.path, &text, &shared.options);
             state.text = Some(text);
@@ -267,10 +278,14 @@ impl PolicyFile {
         needs
     }
 
-    fn good_for_gates(&self, state: &State, policy: Policy) -> Result<Policy, PolicyError> {
-        let unmet = state.gates.iter().filter_map(Weak::upgrade).find_map(|it| it.unmet(&policy));
-        match unmet {
-            Some(unmet) => Err(unmet.of_file(&self.shared.path)),
+    fn good_for_gates(&self, state: &mut State, policy: Policy) -> Result<Policy, PolicyError> {
+        let unmet = |gate: &Weak<GateNeeds>| gate.upgrade()?.unmet(&policy);
+        let found = state.gates.iter().find_map(|gate| Some((gate.clone(), unmet(gate)?)));
+        match found {
+            Some((gate, unmet)) => {
+                state.refused_by = Some(gate);
+                Err(unmet.of_file(&self.shared.path))
+            }
             None => Ok(policy),
         }
     }
