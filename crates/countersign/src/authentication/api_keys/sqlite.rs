@@ -215,11 +215,15 @@ impl KeyStore for SqliteKeys {
     fn watch(&self) -> Option<Box<dyn KeyChanges>> {
         let path = self.path.clone();
         let poll = Poll { path, position: None, changed: Vec::new() };
-        Some(Box::new(Watch(Arc::new(Mutex::new(poll)))))
+        Some(Box::new(Watch { poll: Arc::new(Mutex::new(poll)), is_lost: false }))
     }
 }
 
-struct Watch(Arc<Mutex<Poll>>);
+struct Watch {
+    poll: Arc<Mutex<Poll>>,
+    /// Whether it was told that nothing can be seen.
+    is_lost: bool,
+}
 
 /// What a watcher knows. It has a connection of its own, since `data_version` tells a connection
 /// of every writing but its own.
@@ -241,7 +245,7 @@ impl KeyChanges for Watch {
     async fn next(&mut self) -> Option<KeyChange> {
         loop {
             let is_begun = {
-                let mut poll = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut poll = self.poll.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(change) = poll.changed.pop() {
                     return Some(change);
                 }
@@ -251,13 +255,27 @@ impl KeyChanges for Watch {
             if is_begun {
                 tokio::time::sleep(SqliteKeys::POLL).await;
             }
-            let poll = Arc::clone(&self.0);
+            let poll = Arc::clone(&self.poll);
             let looked = tokio::task::spawn_blocking(move || {
                 poll.lock().unwrap_or_else(PoisonError::into_inner).look()
             });
-            if let Err(error) = looked.await.ok()? {
-                tracing::warn!(%error, "cannot see whether API keys changed");
-                tokio::time::sleep(SqliteKeys::POLL).await;
+            match looked.await.ok()? {
+                Ok(()) => {
+                    if std::mem::take(&mut self.is_lost) {
+                        tracing::info!("changes of API keys can be seen again");
+                    }
+                }
+                Err(error) => {
+                    // It is tried each second, and told once.
+                    if !std::mem::replace(&mut self.is_lost, true) {
+                        tracing::warn!(
+                            %error,
+                            "cannot see whether API keys changed; a revocation now takes effect \
+                             within 30 s"
+                        );
+                    }
+                    tokio::time::sleep(SqliteKeys::POLL).await;
+                }
             }
         }
     }
