@@ -43,8 +43,8 @@ struct Cuttable {
     hangs: Arc<AtomicBool>,
     /// What becomes of the next change.
     next_change: Arc<Mutex<NextChange>>,
-    /// How many questions are open, and how many were at most.
-    open: Arc<(AtomicUsize, AtomicUsize)>,
+    /// How many questions are open, how many were at most, and how many there were ever.
+    open: Arc<(AtomicUsize, AtomicUsize, AtomicUsize)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +83,7 @@ impl KeyStore for Cuttable {
     async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, KeyStoreError> {
         let open = self.open.0.fetch_add(1, Ordering::SeqCst) + 1;
         let _open = Open(&self.open.0);
+        self.open.2.fetch_add(1, Ordering::SeqCst);
         self.open.1.fetch_max(open, Ordering::SeqCst);
         if self.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
@@ -450,6 +451,47 @@ async fn failures_are_refused_unseen_after_a_while() {
     assert_eq!(bench.from("192.0.2.1", issued.key().expose()).await, "ci", "from elsewhere");
     bench.clock.advance(60);
     assert_eq!(bench.from("192.0.2.66", issued.key().expose()).await, "ci", "later");
+}
+
+/// A store in a file or a database works on, whoever hangs up: what it is asked at once is bounded by
+/// what it was asked, and not by who still waits.
+#[tokio::test(start_paused = true)]
+async fn who_hangs_up_cannot_ask_the_store_for_more_at_once() {
+    let bench = Bench::new();
+    let issued = bench.issue(ci()).await;
+    bench.store.hangs.store(true, Ordering::SeqCst);
+    let address = peer("192.0.2.1");
+    for _ in 0..500 {
+        let key = unknown_key();
+        let evidence = Evidence::new(&address, CallEvidence::ApiKey(&key));
+        let asked = bench.keys.authenticate(&evidence);
+        tokio::time::timeout(Duration::from_millis(1), asked).await.expect_err("it hangs");
+    }
+    assert_eq!(bench.store.open.2.load(Ordering::SeqCst), ApiKeys::MAX_LOOKUPS);
+    // What was asked for is over in its time, and then others have their turn.
+    bench.store.hangs.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(bench.store.open.0.load(Ordering::SeqCst), 0);
+    assert_eq!(bench.present(issued.key().expose()).await, "ci");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_handle_ends_what_the_store_was_asked() {
+    let bench = Bench::new();
+    bench.store.hangs.store(true, Ordering::SeqCst);
+    let (address, key) = (peer("192.0.2.1"), unknown_key());
+    let evidence = Evidence::new(&address, CallEvidence::ApiKey(&key));
+    let asked = bench.keys.authenticate(&evidence);
+    tokio::time::timeout(Duration::from_millis(1), asked).await.expect_err("it hangs");
+    let Bench { keys, store, .. } = bench;
+    let open = || store.open.0.load(Ordering::SeqCst);
+    let other = keys.clone();
+    drop(keys);
+    tokio::task::yield_now().await;
+    assert_eq!(open(), 1, "there is another handle");
+    drop(other);
+    tokio::task::yield_now().await;
+    assert_eq!(open(), 0);
 }
 
 #[tokio::test]
