@@ -141,17 +141,23 @@ impl ApiKeys {
     }
 
     /// Asks the store in a task of its own, which has the turn: many a store works on whoever has
-    /// left, and to hang up again and again must not ask it for more.
+    /// left, and to hang up again and again must not ask it for more. Nor does it help against
+    /// being counted: an unknown ID is a failure of its source here, and nowhere else.
     async fn ask(
         &self,
         id: KeyId,
+        source: Option<Source>,
         turn: OwnedSemaphorePermit,
     ) -> Result<Found, AuthenticationError> {
         let (shared, ended) = (Arc::clone(&self.shared), self.ended.clone());
         let asked = tokio::spawn(async move {
             let _turn = turn;
             let found = tokio::time::timeout(shared.lookup_timeout, shared.look_up(id));
-            ended.run_until_cancelled(found).await
+            let found = ended.run_until_cancelled(found).await;
+            if let Some(Ok(Ok((Answer::Unknown, _)))) = &found {
+                shared.throttle.failed(source, &id, shared.clock.now());
+            }
+            found
         });
         match asked.await {
             Ok(Some(Ok(found))) => found,
@@ -264,13 +270,14 @@ impl Shared {
         }))
     }
 
-    /// Decides. One hash is computed and compared, whether there is a record or not.
+    /// Decides. One hash is computed and compared, whether there is a record or not. `counted`: the
+    /// failure that it may be was one already.
     fn decide(
         &self,
         key: &PresentedKey<'_>,
         answer: &Answer,
         evidence: &Evidence<'_>,
-        source: Option<Source>,
+        (source, counted): (Option<Source>, bool),
         seen: Option<u64>,
     ) -> Outcome {
         let now = self.clock.now();
@@ -299,7 +306,9 @@ impl Shared {
         let known = match known {
             Some(known) if is_right => known,
             known => {
-                self.throttle.failed(source, &key.id, now);
+                if !counted {
+                    self.throttle.failed(source, &key.id, now);
+                }
                 self.counters.refused.count();
                 let what =
                     if known.is_some() { "the secret is not that of" } else { "there is no" };
@@ -416,7 +425,7 @@ impl Authenticator for ApiKeys {
         // Before the record is read: a change in between then ends the lease.
         let seen = shared.records.generation().now();
         let answer = shared.records.get(&key.id, now)?;
-        Some(shared.decide(&key, &answer, evidence, source, Some(seen)))
+        Some(shared.decide(&key, &answer, evidence, (source, false), Some(seen)))
     }
 
     async fn authenticate(&self, evidence: &Evidence<'_>) -> Outcome {
@@ -425,12 +434,13 @@ impl Authenticator for ApiKeys {
         }
         let shared = &self.shared;
         let Some(key) = shared.presented(evidence)? else { return Ok(None) };
+        let source = Source::of(evidence.peer().address());
         let look_up = async {
             let turn = Arc::clone(&shared.lookups).acquire_owned().await.expect("never closed");
             // Somebody else may have asked while this waited, or failed too often.
             match self.authenticate_now(evidence) {
                 Some(outcome) => Err(outcome),
-                None => Ok(self.ask(key.id, turn).await),
+                None => Ok(self.ask(key.id, source, turn).await),
             }
         };
         let (answer, seen) = match tokio::time::timeout(shared.lookup_timeout, look_up).await {
@@ -438,8 +448,8 @@ impl Authenticator for ApiKeys {
             Ok(Err(outcome)) => return outcome,
             Err(_) => return Err(shared.too_late()),
         };
-        let source = Source::of(evidence.peer().address());
-        shared.decide(&key, &answer, evidence, source, seen)
+        let counted = matches!(answer, Answer::Unknown);
+        shared.decide(&key, &answer, evidence, (source, counted), seen)
     }
 }
 

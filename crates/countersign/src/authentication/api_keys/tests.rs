@@ -88,6 +88,8 @@ impl KeyStore for Cuttable {
         if self.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
+        // An answer takes a moment.
+        tokio::task::yield_now().await;
         self.reach()?.get(id).await
     }
 
@@ -473,6 +475,34 @@ async fn who_hangs_up_cannot_ask_the_store_for_more_at_once() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(bench.store.open.0.load(Ordering::SeqCst), 0);
     assert_eq!(bench.present(issued.key().expose()).await, "ci");
+}
+
+#[tokio::test]
+async fn who_hangs_up_has_failed_all_the_same() {
+    let bench = Bench::new();
+    let issued = bench.issue(ci()).await;
+    let (near, far) = ("192.0.2.1", "198.51.100.1");
+    let address = peer(near);
+    for number in 0..20 {
+        let key = unknown_key();
+        if number == 19 {
+            assert_eq!(bench.from(near, &key).await, "TOKEN_INVALID", "nineteen are not twenty");
+            break;
+        }
+        let evidence = Evidence::new(&address, CallEvidence::ApiKey(&key));
+        let mut asked = Box::pin(bench.keys.authenticate(&evidence));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(asked.as_mut().poll(&mut cx).is_pending());
+        drop(asked);
+        while bench.store.open.2.load(Ordering::SeqCst) <= number
+            || bench.store.open.0.load(Ordering::SeqCst) > 0
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(bench.from(near, &unknown_key()).await, "RATE_LIMITED");
+    assert_eq!(bench.from(far, &unknown_key()).await, "TOKEN_INVALID");
+    assert_eq!(bench.from(far, issued.key().expose()).await, "ci");
 }
 
 #[tokio::test(start_paused = true)]
