@@ -372,6 +372,60 @@ async fn strangers_make_room_for_callers_and_callers_do_not() {
     caller().await.expect_err("callers keep their places");
 }
 
+/// A health check is a call that anybody may make: it buys nobody a place for good.
+#[tokio::test]
+async fn who_was_let_through_as_nobody_makes_room_for_callers_and_not_for_others_like_it() {
+    const PUBLIC: &str = "/countersign.demo.v1.Greeter/SayHelloStream";
+    let gate = Gate::builder()
+        .authenticate(StaticTokens::new().with_token("alice", "right"))
+        .authorize(Rules::new().public(PUBLIC).authenticated(GREETER))
+        .build()
+        .expect("a gate");
+    let credentials =
+        ServerCredentials::insecure().limits(ServerLimits::default().max_connections(3));
+    let incoming = credentials.bind("127.0.0.1:0").await.expect("bound");
+    let server = TestServer::start(incoming, Some(gate));
+    let dial = async || connect(server.http("127.0.0.1"), ChannelCredentials::insecure()).await;
+    let anybody = async || {
+        let channel = dial().await?;
+        let request = HelloStreamRequest { name: "you".to_owned(), count: u32::MAX };
+        let replies = GreeterClient::new(channel.clone()).say_hello_stream(request).await;
+        let mut replies = replies.expect("everybody may").into_inner();
+        replies.message().await.expect("a reply");
+        Ok::<_, countersign::ConnectError>((channel, replies))
+    };
+    let caller = async || {
+        let mut request = hello();
+        request.metadata_mut().insert("authorization", "Bearer right".parse().expect("a value"));
+        let channel = dial().await?;
+        let greeted = GreeterClient::new(channel.clone()).say_hello(request).await;
+        greeted.expect("the token is right");
+        Ok::<_, countersign::ConnectError>(channel)
+    };
+    let mut guests = vec![anybody().await.expect("room")];
+    guests.push(anybody().await.expect("room"));
+    guests.push(anybody().await.expect("room"));
+    anybody().await.expect_err("nothing tells any of them from another");
+    drop(guests.pop());
+    let mut callers = Vec::new();
+    let room = async || loop {
+        // The place of the one that left is free in a moment.
+        match caller().await {
+            Ok(caller) => return caller,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    callers.push(tokio::time::timeout(Duration::from_secs(20), room()).await.expect("room"));
+    for (_, mut replies) in guests {
+        callers.push(caller().await.expect("one of them made room"));
+        while let Ok(reply) = replies.message().await {
+            reply.expect("it does not end well");
+        }
+    }
+    caller().await.expect_err("callers keep their places");
+    anybody().await.expect_err("and from others as well");
+}
+
 #[tokio::test]
 async fn a_peer_that_agreed_on_http1_and_says_nothing_is_cut_at_the_deadline() {
     let ca = CertificateAuthority::new("test CA");

@@ -773,4 +773,22 @@ fn a_file_is_not_reloaded_with_an_authenticator_that_a_gate_has_not_got() {
     assert!(error.to_string().contains("\"tokns\""), "{error}");
     std::fs::write(&path, BOTH).expect("written");
     assert!(file.reload().expect("mended"));
+    assert_eq!(file.report().replaced, 1);
+}
+
+#[test]
+fn a_policy_that_only_a_gate_was_against_holds_once_the_gate_is_gone() {
+    let typo = asking("deny_rules", json!({"authenticators": ["tokns"]}));
+    let (_folder, path) = in_file(BOTH);
+    let file = PolicyFile::open(&path).expect("a policy");
+    let [gate, other] = [(); 2].map(|()| builder().authorize(&file).build().expect("a gate"));
+    std::fs::write(&path, &typo).expect("written");
+    file.reload().expect_err("not for the gates that ask it");
+    drop(gate);
+    file.reload().expect_err("nor for the one that is left");
+    drop(other);
+    assert!(file.reload().expect("there is none left to be against it"));
+    assert!(file.report().problem.is_none());
+    assert!(!file.reload().expect("the same"));
+    assert_eq!(file.report().replaced, 1);
 }

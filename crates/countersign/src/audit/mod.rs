@@ -65,7 +65,7 @@ pub use writer::{AuditWriter, Unwritten};
 pub(crate) use call_ids::CallIds;
 pub(crate) use collect::Wanted;
 pub(crate) use event::RefusalFacts;
-pub(crate) use text::Text;
+pub(crate) use text::{Text, clean};
 
 /// The name of the one logger that every implementation of gRFC A59 knows. What it writes is up
 /// to whoever adds a sink under this name; as a rule, [`JsonLines::stdout`].

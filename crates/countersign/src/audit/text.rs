@@ -67,7 +67,7 @@ pub(super) const NAMES: usize = 2_048;
 
 /// The text as it is written: at most so many characters and an ellipsis, and for each that
 /// nobody sees, or that changes how others are seen, its number as `\u{a}`.
-pub(super) fn clean(text: &str, most: usize) -> Cow<'_, str> {
+pub(crate) fn clean(text: &str, most: usize) -> Cow<'_, str> {
     // What never leaves early is done sixteen bytes at a time.
     let is_plain =
         |text: &str| text.bytes().fold(true, |so_far, byte| so_far & matches!(byte, b' '..=b'~'));

@@ -68,7 +68,7 @@ impl HttpsClient {
         limits: FetchLimits,
     ) -> Result<Response<Bytes>, FetchError> {
         let unreachable =
-            |source: Cause| FetchError::Unreachable { host: host_and_port(url), source };
+            |source: Cause| FetchError::Unreachable { host: url.host_and_port(), source };
         // First, so that settings that cannot be used are found without a connection.
         let handshake = match url.is_tls() {
             true => Some(self.handshake(url).await.map_err(unreachable)?),
@@ -109,7 +109,7 @@ impl HttpClient for HttpsClient {
     ) -> Result<Response<Bytes>, FetchError> {
         let url = Url::try_from(request.uri())?;
         timeout(limits.timeout, self.ask(&url, request, limits)).await.unwrap_or_else(|_| {
-            Err(FetchError::Timeout { host: host_and_port(&url), timeout: limits.timeout })
+            Err(FetchError::Timeout { host: url.host_and_port(), timeout: limits.timeout })
         })
     }
 }
@@ -117,13 +117,6 @@ impl HttpClient for HttpsClient {
 impl fmt::Debug for HttpsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpsClient").field("tls", self.inner.tls.settings()).finish()
-    }
-}
-
-fn host_and_port(url: &Url) -> String {
-    match url.authority().port() {
-        Some(_) => url.authority().to_string(),
-        None => format!("{}:{}", url.authority(), url.port()),
     }
 }
 
@@ -180,7 +173,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let too_large =
-        || FetchError::TooLarge { host: host_and_port(url), max_bytes: limits.max_bytes };
+        || FetchError::TooLarge { host: url.host_and_port(), max_bytes: limits.max_bytes };
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HttpsClient::MAX_HEAD_BYTES)
         .max_headers(100)

@@ -43,6 +43,14 @@ impl Url {
         self.authority.port().unwrap_or(if self.is_tls { 443 } else { 80 })
     }
 
+    /// For messages.
+    pub(crate) fn host_and_port(&self) -> String {
+        match self.authority.port() {
+            Some(_) => self.authority.to_string(),
+            None => format!("{}:{}", self.authority, self.port()),
+        }
+    }
+
     /// Without TLS only an address of this machine, whatever the name says.
     pub(super) fn may_dial(&self, address: SocketAddr) -> bool {
         self.is_tls || address.ip().to_canonical().is_loopback()

@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use countersign::authentication::{Lease, Reason};
 use countersign::{Gate, GateBody, GateBuilder, Rules, ServerCredentials, StreamExpiry};
 use countersign_testkit::clock::ManualClock;
 use http::Response;
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::BodyExt;
 use tonic::{Code, Status};
 use tower_layer::Layer;
@@ -344,16 +345,58 @@ async fn a_look_that_is_dropped_half_way_is_taken_over_by_the_other_direction() 
     let authenticator = Scripted::new(leased(true)).waiting().shared();
     let gate = builder(&authenticator).clock(RuntimeClock::new()).build().expect("a gate");
     let (mut response, request, _frames) = open(&gate, &Handler::default()).await;
-    // Not before it has gone on for a while.
-    tokio::time::advance(Duration::from_secs(30)).await;
     authenticator.now_says(Script { refuses: Some(Reason::CredentialsRevoked), ..leased(true) });
     authenticator.generation.advance();
     let mut request = Box::pin(request);
     let mut cx = Context::from_waker(std::task::Waker::noop());
+    // Not before it has gone on for a while, which counts from the first wait.
+    assert!(request.as_mut().poll_frame(&mut cx).is_pending());
+    tokio::time::advance(Duration::from_secs(30)).await;
     // It begins, and its authenticator waits.
-    assert!(http_body::Body::poll_frame(request.as_mut(), &mut cx).is_pending());
+    assert!(request.as_mut().poll_frame(&mut cx).is_pending());
     drop(request);
     assert_eq!(reason_of(&status_of(&mut response).await), "CREDENTIALS_REVOKED");
+}
+
+/// A peer that takes nothing keeps the response from being asked for more, and a handler that only
+/// talks does not ask the request: neither may keep a look at the credential to itself.
+#[tokio::test(start_paused = true)]
+async fn a_look_that_one_direction_does_not_go_on_with_is_taken_over_by_the_other() {
+    for (begun_by_request, refuses) in [
+        (true, Some(Reason::CredentialsRevoked)),
+        (false, Some(Reason::CredentialsRevoked)),
+        (true, None),
+        (false, None),
+    ] {
+        let authenticator = Scripted::new(leased(true)).waiting().shared();
+        let gate = builder(&authenticator).clock(RuntimeClock::new()).build().expect("a gate");
+        let (mut response, mut request, _frames) = open(&gate, &Handler::default()).await;
+        authenticator.now_says(Script { refuses, ..leased(true) });
+        authenticator.generation.advance();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut asks = || match begun_by_request {
+            true => Pin::new(&mut request).poll_frame(&mut cx).is_pending(),
+            false => Pin::new(&mut response).poll_frame(&mut cx).is_pending(),
+        };
+        assert!(asks(), "the time until a look counts from the first wait");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert!(asks(), "the look has begun, and its authenticator waits");
+        // From here on nobody asks that direction, and it is not dropped.
+        let two_minutes = Duration::from_secs(120);
+        let name = format!("begun by the request: {begun_by_request}, {refuses:?}");
+        let ended = match begun_by_request {
+            true => tokio::time::timeout(two_minutes, response.frame()).await.is_ok(),
+            false => tokio::time::timeout(two_minutes, request.frame()).await.is_ok(),
+        };
+        assert_eq!(ended, refuses.is_some(), "{name}");
+        assert_eq!(authenticator.asked(), 2, "{name}: the look that waits has not asked yet");
+        // Who comes back to its own look changes nothing.
+        let late = match begun_by_request {
+            true => tokio::time::timeout(two_minutes, request.frame()).await.is_ok(),
+            false => tokio::time::timeout(two_minutes, response.frame()).await.is_ok(),
+        };
+        assert_eq!(late, refuses.is_some(), "{name}");
+    }
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use countersign::identity::PeerIdentity;
 use countersign::{ClientTls, RootCertificates};
 use countersign_testkit::clock::ManualClock;
 use countersign_testkit::key_store::{conforms, issue};
+use countersign_testkit::logs::Logs;
 use countersign_testkit::pki::CertificateAuthority;
 use countersign_testkit::wait::until;
 use server::Server;
@@ -87,6 +88,22 @@ mod sqlite {
     async fn a_revocation_by_another_process_is_heard_of() {
         let folder = tempfile::tempdir().expect("a folder");
         a_revocation_elsewhere_is_heard_of(open(&folder), open(&folder)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_nothing_can_be_watched_is_told_once_and_so_is_that_it_is_over() {
+        let logs = Logs::collect();
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut changes = open(&folder).watch().expect("it can be watched");
+        std::fs::remove_file(path(&folder)).expect("removed");
+        let minute = Duration::from_secs(60);
+        tokio::time::timeout(minute, changes.next()).await.expect_err("nothing to be heard");
+        assert_eq!(logs.lines_with("whether API keys changed").len(), 1, "{}", logs.text());
+        let _again = open(&folder);
+        assert_eq!(changes.next().await, Some(KeyChange::Any));
+        tokio::time::timeout(minute, changes.next()).await.expect_err("nothing changes");
+        assert_eq!(logs.lines_with("can be seen again").len(), 1, "{}", logs.text());
+        assert_eq!(logs.lines_with("whether API keys changed").len(), 1, "{}", logs.text());
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::builder::ApiKeysBuilder;
@@ -89,7 +89,7 @@ pub(super) struct Shared {
     pub(super) throttle: Throttle,
     pub(super) uses: Uses,
     pub(super) counters: KeyCounters,
-    pub(super) lookups: Semaphore,
+    pub(super) lookups: Arc<Semaphore>,
     pub(super) lookup_timeout: Duration,
 }
 
@@ -103,7 +103,9 @@ impl ApiKeys {
     /// The longest that an ID stays unknown before the store is asked again.
     pub const UNKNOWN_FOR: Duration = Duration::from_secs(10);
 
-    /// How many questions the store is asked at once; others wait for their turn.
+    /// How many questions the store is asked at once; others wait for their turn. A question goes
+    /// on when the call is gone that asked it, until it is answered, its time is over or the last
+    /// clone of this value is dropped.
     pub const MAX_LOOKUPS: usize = 64;
 
     /// How often uses are written to the store, while [`maintenance`](Self::maintenance) runs.
@@ -137,7 +139,41 @@ impl ApiKeys {
     pub fn counters(&self) -> &KeyCounters {
         &self.shared.counters
     }
+
+    /// Asks the store in a task of its own, which has the turn: many a store works on whoever has
+    /// left, and to hang up again and again must not ask it for more. Nor does it help against
+    /// being counted: an unknown ID is a failure of its source here, and nowhere else.
+    async fn ask(
+        &self,
+        id: KeyId,
+        source: Option<Source>,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<Found, AuthenticationError> {
+        let (shared, ended) = (Arc::clone(&self.shared), self.ended.clone());
+        let asked = tokio::spawn(async move {
+            let _turn = turn;
+            let found = tokio::time::timeout(shared.lookup_timeout, shared.look_up(id));
+            let found = ended.run_until_cancelled(found).await;
+            if let Some(Ok(Ok((Answer::Unknown, _)))) = &found {
+                shared.throttle.failed(source, &id, shared.clock.now());
+            }
+            found
+        });
+        match asked.await {
+            Ok(Some(Ok(found))) => found,
+            Ok(Some(Err(_))) => Err(self.shared.too_late()),
+            // A store that panicked, or the end of the runtime or of this.
+            Ok(None) | Err(_) => {
+                self.shared.counters.store_failures.count();
+                Err(AuthenticationError::unavailable("the store of API keys was cut off"))
+            }
+        }
+    }
 }
+
+/// What the store said, and the generation within which it may be leased; `None` when changes came
+/// in faster than answers, and the answer is for this call alone.
+type Found = (Answer, Option<u64>);
 
 impl Shared {
     /// The key among the evidence. `None` when there is none of ours.
@@ -180,11 +216,16 @@ impl Shared {
         Err(AuthenticationError::new(Reason::RateLimited, detail).with_retry_after(wait))
     }
 
+    fn too_late(&self) -> AuthenticationError {
+        self.counters.store_failures.count();
+        let timeout = self.lookup_timeout;
+        AuthenticationError::unavailable(format!(
+            "the store of API keys did not answer within {timeout:?}"
+        ))
+    }
+
     /// Asks the store, and keeps what it says.
-    ///
-    /// With the answer, the generation within which it may be leased; `None` when changes came in
-    /// faster than answers, and the answer is for this call alone.
-    async fn look_up(&self, id: KeyId) -> Result<(Answer, Option<u64>), AuthenticationError> {
+    async fn look_up(&self, id: KeyId) -> Result<Found, AuthenticationError> {
         let unavailable = |error: KeyStoreError| {
             self.counters.store_failures.count();
             AuthenticationError::unavailable("the store of API keys does not answer")
@@ -229,13 +270,14 @@ impl Shared {
         }))
     }
 
-    /// Decides. One hash is computed and compared, whether there is a record or not.
+    /// Decides. One hash is computed and compared, whether there is a record or not. `counted`: the
+    /// failure that it may be was one already.
     fn decide(
         &self,
         key: &PresentedKey<'_>,
         answer: &Answer,
         evidence: &Evidence<'_>,
-        source: Option<Source>,
+        (source, counted): (Option<Source>, bool),
         seen: Option<u64>,
     ) -> Outcome {
         let now = self.clock.now();
@@ -264,7 +306,9 @@ impl Shared {
         let known = match known {
             Some(known) if is_right => known,
             known => {
-                self.throttle.failed(source, &key.id, now);
+                if !counted {
+                    self.throttle.failed(source, &key.id, now);
+                }
                 self.counters.refused.count();
                 let what =
                     if known.is_some() { "the secret is not that of" } else { "there is no" };
@@ -381,7 +425,7 @@ impl Authenticator for ApiKeys {
         // Before the record is read: a change in between then ends the lease.
         let seen = shared.records.generation().now();
         let answer = shared.records.get(&key.id, now)?;
-        Some(shared.decide(&key, &answer, evidence, source, Some(seen)))
+        Some(shared.decide(&key, &answer, evidence, (source, false), Some(seen)))
     }
 
     async fn authenticate(&self, evidence: &Evidence<'_>) -> Outcome {
@@ -390,28 +434,22 @@ impl Authenticator for ApiKeys {
         }
         let shared = &self.shared;
         let Some(key) = shared.presented(evidence)? else { return Ok(None) };
+        let source = Source::of(evidence.peer().address());
         let look_up = async {
-            // Never closed.
-            let _turn = shared.lookups.acquire().await;
+            let turn = Arc::clone(&shared.lookups).acquire_owned().await.expect("never closed");
             // Somebody else may have asked while this waited, or failed too often.
             match self.authenticate_now(evidence) {
                 Some(outcome) => Err(outcome),
-                None => Ok(shared.look_up(key.id).await),
+                None => Ok(self.ask(key.id, source, turn).await),
             }
         };
         let (answer, seen) = match tokio::time::timeout(shared.lookup_timeout, look_up).await {
             Ok(Ok(answer)) => answer?,
             Ok(Err(outcome)) => return outcome,
-            Err(_) => {
-                shared.counters.store_failures.count();
-                let timeout = shared.lookup_timeout;
-                return Err(AuthenticationError::unavailable(format!(
-                    "the store of API keys did not answer within {timeout:?}"
-                )));
-            }
+            Err(_) => return Err(shared.too_late()),
         };
-        let source = Source::of(evidence.peer().address());
-        shared.decide(&key, &answer, evidence, source, seen)
+        let counted = matches!(answer, Answer::Unknown);
+        shared.decide(&key, &answer, evidence, (source, counted), seen)
     }
 }
 

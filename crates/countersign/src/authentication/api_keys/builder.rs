@@ -118,7 +118,7 @@ impl ApiKeysBuilder {
             throttle: Throttle::new(self.per_source, self.per_id),
             uses: Uses::default(),
             counters: KeyCounters::default(),
-            lookups: Semaphore::new(ApiKeys::MAX_LOOKUPS),
+            lookups: Arc::new(Semaphore::new(ApiKeys::MAX_LOOKUPS)),
             lookup_timeout: self.lookup_timeout,
         };
         ApiKeys::new(shared, CancellationToken::new())

@@ -244,7 +244,8 @@ impl KeyIssuer {
     /// # Errors
     ///
     /// The old key is not active, or has a successor; or the store does not take it. The old key
-    /// then goes on as it was.
+    /// then goes on as it was. Only where the store falls silent in between, and does not even say
+    /// afterwards what it has done, may the old key have ended: look at its record then.
     pub async fn rotate(&self, id: &KeyId, overlap: Duration) -> Result<IssuedKey, KeyIssuerError> {
         let now = whole_seconds(self.clock.now());
         let old = self.read(id).await?;
@@ -274,6 +275,9 @@ impl KeyIssuer {
             .await;
         match ended {
             Ok(_) => Ok(issued),
+            // It may have happened all the same, and only the answer was lost: to take the new key
+            // back then would leave nobody a key.
+            Err(_) if self.is_replaced(id, successor).await => Ok(issued),
             Err(error) => {
                 // Nobody has seen the new key, and nobody will. If even this fails it stays
                 // unseen.
@@ -336,6 +340,11 @@ impl KeyIssuer {
         issued.record.check()?;
         self.store.insert(issued.record.clone()).await?;
         Ok(issued)
+    }
+
+    /// Whether a key is known to have this successor.
+    async fn is_replaced(&self, id: &KeyId, successor: KeyId) -> bool {
+        self.read(id).await.is_ok_and(|record| record.rotated_to == Some(successor))
     }
 
     async fn read(&self, id: &KeyId) -> Result<KeyRecord, KeyIssuerError> {

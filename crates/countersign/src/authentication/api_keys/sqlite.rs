@@ -16,14 +16,18 @@ use super::store::{KeyChange, KeyChanges, KeyStore, KeyStoreError, KeyUse};
 ///
 /// The database is in WAL mode and every change is on disk when it is answered. Changes by other
 /// processes are noticed by polling `data_version`, at most [`POLL`](Self::POLL) late. Every
-/// statement runs on the runtime's blocking threads, one at a time.
+/// statement runs on the runtime's blocking threads, one that reads and one that writes at a time:
+/// what waits for another process to write keeps no call from being looked up.
 ///
-/// Cloning shares the connection.
+/// Cloning shares the connections.
 #[derive(Clone)]
 pub struct SqliteKeys {
     path: PathBuf,
-    connection: Arc<Mutex<Connection>>,
+    reads: Shared,
+    writes: Shared,
 }
+
+type Shared = Arc<Mutex<Connection>>;
 
 impl SqliteKeys {
     /// How often a watcher asks whether something changed.
@@ -60,16 +64,19 @@ impl SqliteKeys {
                 Self::FORM
             )));
         }
-        Ok(Self { path, connection: Arc::new(Mutex::new(connection)) })
+        let reading = connect(&path).map_err(failed("open", &path))?;
+        let [reads, writes] = [reading, connection].map(|one| Arc::new(Mutex::new(one)));
+        Ok(Self { path, reads, writes })
     }
 
     /// Runs on a thread that may block. It happens whole or not at all, whether or not somebody
     /// still waits for it.
     async fn run<T: Send + 'static>(
         &self,
+        on: &Shared,
         what: impl FnOnce(&mut Connection) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, KeyStoreError> {
-        let (connection, path) = (Arc::clone(&self.connection), self.path.clone());
+        let (connection, path) = (Arc::clone(on), self.path.clone());
         let done = tokio::task::spawn_blocking(move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
             what(&mut connection).map_err(|problem| problem.at(&path))
@@ -130,7 +137,7 @@ const NEXT: &str = "(SELECT coalesce(max(change), 0) + 1 FROM api_keys)";
 impl KeyStore for SqliteKeys {
     async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, KeyStoreError> {
         let id = *id;
-        self.run(move |connection| {
+        self.run(&self.reads, move |connection| {
             let mut statement = connection.prepare(&format!("{SELECT} WHERE id = ?1"))?;
             let found = statement.query_row([id.as_str()], row).optional()?;
             found.map(record).transpose()
@@ -139,7 +146,7 @@ impl KeyStore for SqliteKeys {
     }
 
     async fn insert(&self, record: KeyRecord) -> Result<(), KeyStoreError> {
-        self.run(move |connection| {
+        self.run(&self.writes, move |connection| {
             let record = KeyRecord { version: 1, ..record };
             let sql = format!("INSERT INTO api_keys VALUES (?1, ?2, 1, {NEXT}, ?3)");
             let values = params![record.id.as_str(), record.owner, text(&record)?];
@@ -154,7 +161,7 @@ impl KeyStore for SqliteKeys {
     }
 
     async fn update(&self, record: KeyRecord) -> Result<u64, KeyStoreError> {
-        self.run(move |connection| {
+        self.run(&self.writes, move |connection| {
             let (id, read_as) = (record.id, record.version);
             let record = KeyRecord { version: read_as + 1, ..record };
             let transaction =
@@ -183,7 +190,7 @@ impl KeyStore for SqliteKeys {
         after: Option<KeyId>,
         limit: usize,
     ) -> Result<Vec<KeyRecord>, KeyStoreError> {
-        self.run(move |connection| {
+        self.run(&self.reads, move |connection| {
             let sql = format!("{SELECT} WHERE id > ?1 ORDER BY id LIMIT ?2");
             let mut statement = connection.prepare(&sql)?;
             let after = after.as_ref().map_or("", KeyId::as_str);
@@ -196,7 +203,7 @@ impl KeyStore for SqliteKeys {
 
     async fn note_uses(&self, uses: &[KeyUse]) -> Result<(), KeyStoreError> {
         let uses = uses.to_vec();
-        self.run(move |connection| {
+        self.run(&self.writes, move |connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut statement = transaction.prepare(
@@ -215,11 +222,15 @@ impl KeyStore for SqliteKeys {
     fn watch(&self) -> Option<Box<dyn KeyChanges>> {
         let path = self.path.clone();
         let poll = Poll { path, position: None, changed: Vec::new() };
-        Some(Box::new(Watch(Arc::new(Mutex::new(poll)))))
+        Some(Box::new(Watch { poll: Arc::new(Mutex::new(poll)), is_lost: false }))
     }
 }
 
-struct Watch(Arc<Mutex<Poll>>);
+struct Watch {
+    poll: Arc<Mutex<Poll>>,
+    /// Whether it was told that nothing can be seen.
+    is_lost: bool,
+}
 
 /// What a watcher knows. It has a connection of its own, since `data_version` tells a connection
 /// of every writing but its own.
@@ -241,7 +252,7 @@ impl KeyChanges for Watch {
     async fn next(&mut self) -> Option<KeyChange> {
         loop {
             let is_begun = {
-                let mut poll = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut poll = self.poll.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(change) = poll.changed.pop() {
                     return Some(change);
                 }
@@ -251,13 +262,27 @@ impl KeyChanges for Watch {
             if is_begun {
                 tokio::time::sleep(SqliteKeys::POLL).await;
             }
-            let poll = Arc::clone(&self.0);
+            let poll = Arc::clone(&self.poll);
             let looked = tokio::task::spawn_blocking(move || {
                 poll.lock().unwrap_or_else(PoisonError::into_inner).look()
             });
-            if let Err(error) = looked.await.ok()? {
-                tracing::warn!(%error, "cannot see whether API keys changed");
-                tokio::time::sleep(SqliteKeys::POLL).await;
+            match looked.await.ok()? {
+                Ok(()) => {
+                    if std::mem::take(&mut self.is_lost) {
+                        tracing::info!("changes of API keys can be seen again");
+                    }
+                }
+                Err(error) => {
+                    // It is tried each second, and told once.
+                    if !std::mem::replace(&mut self.is_lost, true) {
+                        tracing::warn!(
+                            %error,
+                            "cannot see whether API keys changed; a revocation now takes effect \
+                             within 30 s"
+                        );
+                    }
+                    tokio::time::sleep(SqliteKeys::POLL).await;
+                }
             }
         }
     }
@@ -380,5 +405,46 @@ impl From<serde_json::Error> for Problem {
 impl fmt::Debug for SqliteKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SqliteKeys({:?})", self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::record::tests::record;
+    use super::*;
+
+    /// A database in WAL mode is read while somebody writes, for as long as that takes.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_waits_to_write_keeps_nobody_from_reading() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("keys.db");
+        let store = SqliteKeys::open(&path).expect("a database");
+        let record = record();
+        store.insert(record.clone()).await.expect("inserted");
+        for somebody_writes in [false, true] {
+            let mut other = connect(&path).expect("another process");
+            let behaviour = TransactionBehavior::Immediate;
+            let held =
+                somebody_writes.then(|| other.transaction_with_behavior(behaviour).expect("begun"));
+            let noting = {
+                let (store, id) = (store.clone(), record.id);
+                let uses = [KeyUse { id, at: UNIX_EPOCH }];
+                tokio::spawn(async move { store.note_uses(&uses).await })
+            };
+            while somebody_writes && store.writes.try_lock().is_ok() {
+                tokio::task::yield_now().await;
+            }
+            let begun = Instant::now();
+            assert_eq!(
+                store.get(&record.id).await.expect("read").expect("it is there").owner,
+                "ci"
+            );
+            assert_eq!(store.list(None, 1).await.expect("listed").len(), 1);
+            assert!(begun.elapsed() < SqliteKeys::BUSY / 2, "{somebody_writes}");
+            drop(held);
+            noting.await.expect("a task").expect("noted in the end");
+        }
     }
 }

@@ -41,8 +41,19 @@ struct Cuttable {
     keys: MemoryKeys,
     is_cut: Arc<AtomicBool>,
     hangs: Arc<AtomicBool>,
-    /// How many questions are open, and how many were at most.
-    open: Arc<(AtomicUsize, AtomicUsize)>,
+    /// What becomes of the next change.
+    next_change: Arc<Mutex<NextChange>>,
+    /// How many questions are open, how many were at most, and how many there were ever.
+    open: Arc<(AtomicUsize, AtomicUsize, AtomicUsize)>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum NextChange {
+    #[default]
+    Done,
+    /// It is made, and whoever asked for it hears that nobody can tell.
+    DoneAndNotTold,
+    NotDone,
 }
 
 /// A question that is open until this is dropped.
@@ -72,10 +83,13 @@ impl KeyStore for Cuttable {
     async fn get(&self, id: &KeyId) -> Result<Option<KeyRecord>, KeyStoreError> {
         let open = self.open.0.fetch_add(1, Ordering::SeqCst) + 1;
         let _open = Open(&self.open.0);
+        self.open.2.fetch_add(1, Ordering::SeqCst);
         self.open.1.fetch_max(open, Ordering::SeqCst);
         if self.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
+        // An answer takes a moment.
+        tokio::task::yield_now().await;
         self.reach()?.get(id).await
     }
 
@@ -84,7 +98,15 @@ impl KeyStore for Cuttable {
     }
 
     async fn update(&self, record: KeyRecord) -> Result<u64, KeyStoreError> {
-        self.reach()?.update(record).await
+        let next = std::mem::take(&mut *self.next_change.lock().expect("not poisoned"));
+        if next == NextChange::NotDone {
+            return Err(KeyStoreError::unavailable("cut off"));
+        }
+        let done = self.reach()?.update(record).await?;
+        match next {
+            NextChange::DoneAndNotTold => Err(KeyStoreError::unavailable("cut off")),
+            _ => Ok(done),
+        }
     }
 
     async fn list(
@@ -433,6 +455,75 @@ async fn failures_are_refused_unseen_after_a_while() {
     assert_eq!(bench.from("192.0.2.66", issued.key().expose()).await, "ci", "later");
 }
 
+/// A store in a file or a database works on, whoever hangs up: what it is asked at once is bounded by
+/// what it was asked, and not by who still waits.
+#[tokio::test(start_paused = true)]
+async fn who_hangs_up_cannot_ask_the_store_for_more_at_once() {
+    let bench = Bench::new();
+    let issued = bench.issue(ci()).await;
+    bench.store.hangs.store(true, Ordering::SeqCst);
+    let address = peer("192.0.2.1");
+    for _ in 0..500 {
+        let key = unknown_key();
+        let evidence = Evidence::new(&address, CallEvidence::ApiKey(&key));
+        let asked = bench.keys.authenticate(&evidence);
+        tokio::time::timeout(Duration::from_millis(1), asked).await.expect_err("it hangs");
+    }
+    assert_eq!(bench.store.open.2.load(Ordering::SeqCst), ApiKeys::MAX_LOOKUPS);
+    // What was asked for is over in its time, and then others have their turn.
+    bench.store.hangs.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(bench.store.open.0.load(Ordering::SeqCst), 0);
+    assert_eq!(bench.present(issued.key().expose()).await, "ci");
+}
+
+#[tokio::test]
+async fn who_hangs_up_has_failed_all_the_same() {
+    let bench = Bench::new();
+    let issued = bench.issue(ci()).await;
+    let (near, far) = ("192.0.2.1", "198.51.100.1");
+    let address = peer(near);
+    for number in 0..20 {
+        let key = unknown_key();
+        if number == 19 {
+            assert_eq!(bench.from(near, &key).await, "TOKEN_INVALID", "nineteen are not twenty");
+            break;
+        }
+        let evidence = Evidence::new(&address, CallEvidence::ApiKey(&key));
+        let mut asked = Box::pin(bench.keys.authenticate(&evidence));
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(asked.as_mut().poll(&mut cx).is_pending());
+        drop(asked);
+        while bench.store.open.2.load(Ordering::SeqCst) <= number
+            || bench.store.open.0.load(Ordering::SeqCst) > 0
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(bench.from(near, &unknown_key()).await, "RATE_LIMITED");
+    assert_eq!(bench.from(far, &unknown_key()).await, "TOKEN_INVALID");
+    assert_eq!(bench.from(far, issued.key().expose()).await, "ci");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_handle_ends_what_the_store_was_asked() {
+    let bench = Bench::new();
+    bench.store.hangs.store(true, Ordering::SeqCst);
+    let (address, key) = (peer("192.0.2.1"), unknown_key());
+    let evidence = Evidence::new(&address, CallEvidence::ApiKey(&key));
+    let asked = bench.keys.authenticate(&evidence);
+    tokio::time::timeout(Duration::from_millis(1), asked).await.expect_err("it hangs");
+    let Bench { keys, store, .. } = bench;
+    let open = || store.open.0.load(Ordering::SeqCst);
+    let other = keys.clone();
+    drop(keys);
+    tokio::task::yield_now().await;
+    assert_eq!(open(), 1, "there is another handle");
+    drop(other);
+    tokio::task::yield_now().await;
+    assert_eq!(open(), 0);
+}
+
 #[tokio::test]
 async fn strangers_cannot_lock_an_owner_out() {
     let bench = Bench::new();
@@ -487,6 +578,36 @@ async fn only_a_key_that_is_good_can_be_rotated_and_only_once() {
     let nobody = "zzzzzzzzzz".parse().expect("an ID");
     bench.issuer.rotate(&nobody, KeyIssuer::OVERLAP).await.expect_err("not there");
     assert_eq!(bench.store.list(None, 10).await.expect("listed").len(), 3);
+}
+
+#[tokio::test]
+async fn a_rotation_whose_answer_is_lost_leaves_a_good_key_whichever_it_was() {
+    for overlap in [Duration::ZERO, KeyIssuer::OVERLAP] {
+        for next in [NextChange::DoneAndNotTold, NextChange::NotDone] {
+            let bench = Bench::new();
+            let old = bench.issue(ci()).await;
+            *bench.store.next_change.lock().expect("not poisoned") = next;
+            let rotated = bench.issuer.rotate(&old.record().id, overlap).await;
+            // Of two days, since the overlap is one.
+            bench.clock.advance(2 * 86_400);
+            let ends = bench.present(old.key().expose()).await;
+            match next {
+                NextChange::DoneAndNotTold => {
+                    let new = rotated.expect("it was rotated");
+                    assert_eq!(ends, "TOKEN_EXPIRED");
+                    assert_eq!(bench.present(new.key().expose()).await, "ci");
+                }
+                _ => {
+                    rotated.expect_err("it was not rotated");
+                    assert_eq!(ends, "ci");
+                    let all = bench.store.list(None, 10).await.expect("listed");
+                    let unseen = all.iter().find(|one| one.id != old.record().id);
+                    let unseen = unseen.expect("the key that nobody has seen");
+                    assert_eq!(unseen.state(at(0)), KeyState::Revoked);
+                }
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::read::read_file;
 use super::watch::PolicyWatch;
-use super::{GateNeeds, LivePolicy, Policy, PolicyError, PolicyOptions};
+use super::{GateNeeds, LivePolicy, Policy, PolicyError, PolicyOptions, parse};
 
 /// A policy in a file that may change while it is in use.
 ///
@@ -44,8 +44,12 @@ struct Shared {
 struct State {
     /// The bytes of the last attempt, good or not.
     text: Option<String>,
+    /// What was seen at the last look, and may be a part of what somebody is writing.
+    unsettled: Option<String>,
     /// What the gates need that ask it, for as long as there are these gates.
     gates: Vec<Weak<GateNeeds>>,
+    /// The one that the last attempt was not good enough for.
+    refused_by: Option<Weak<GateNeeds>>,
 }
 
 /// How a [`PolicyFile`] is doing, for metrics and health checks.
@@ -122,7 +126,12 @@ impl PolicyFile {
             path,
             options,
             live: Arc::new(LivePolicy::new(policy)),
-            state: Mutex::new(State { text: Some(text), gates: Vec::new() }),
+            state: Mutex::new(State {
+                text: Some(text),
+                unsettled: None,
+                gates: Vec::new(),
+                refused_by: None,
+            }),
             told: Mutex::new(Told {
                 replaced: 0,
                 refused: 0,
@@ -159,17 +168,52 @@ impl PolicyFile {
 
     /// Reads the file again now. Blocks while it reads. Whether another policy holds since.
     ///
+    /// For a file that is whole by now: what it says holds at once, and of a policy in TOML or
+    /// YAML a part may be one too.
+    ///
     /// # Errors
     ///
     /// The file cannot be read, or holds no policy. The last good one goes on to hold.
     pub fn reload(&self) -> Result<bool, Arc<PolicyError>> {
+        let mut state = lock(&self.shared.state);
+        let read = read_file(&self.shared.path);
+        self.take(&mut state, read)
+    }
+
+    /// The same of a file that somebody may be writing: what may be a part of a policy is taken
+    /// when the next look finds it unchanged.
+    pub(super) fn look(&self) -> Result<bool, Arc<PolicyError>> {
         let shared = &*self.shared;
         let mut state = lock(&shared.state);
         let read = read_file(&shared.path);
+        let seen = state.unsettled.take();
+        if let Ok(text) = &read
+            && parse::may_be_cut(&shared.path)
+            && state.text.as_ref() != Some(text)
+            && seen.as_ref() != Some(text)
+        {
+            state.unsettled = Some(text.clone());
+            return match &lock(&shared.told).problem {
+                Some(problem) => Err(Arc::clone(problem)),
+                None => Ok(false),
+            };
+        }
+        self.take(&mut state, read)
+    }
+
+    fn take(
+        &self,
+        state: &mut State,
+        read: Result<String, PolicyError>,
+    ) -> Result<bool, Arc<PolicyError>> {
+        let shared = &*self.shared;
+        let refused_by = state.refused_by.take_if(|gate| gate.strong_count() == 0);
         if let (Ok(text), Some(known)) = (&read, &state.text)
             && text == known
+            && refused_by.is_none()
         {
-            // The same as at the last attempt, so with the same outcome.
+            // The same as at the last attempt, so with the same outcome, but where the gate is gone
+            // that it was not good enough for.
             let mut told = lock(&shared.told);
             return match &told.problem {
                 Some(problem) => Err(Arc::clone(problem)),
@@ -179,10 +223,11 @@ impl PolicyFile {
                 }
             };
         }
+        state.refused_by = None;
         let read = read.and_then(|text| {
             let policy = Policy::from_text_of(&shared.path, &text, &shared.options);
             state.text = Some(text);
-            policy.and_then(|policy| self.good_for_gates(&mut state, policy))
+            policy.and_then(|policy| self.good_for_gates(state, policy))
         });
         match read {
             Ok(policy) => {
@@ -209,8 +254,10 @@ impl PolicyFile {
     /// A new policy holds from the next call on. A file that cannot be read or holds no policy
     /// changes nothing: the last good one goes on to hold, [`report`](Self::report) says why,
     /// and a warning is logged at once and every minute for as long as that lasts. The whole
-    /// content is compared, so that neither a rename, a symbolic link nor a clock hides a change;
-    /// for what takes the place of a file in pieces, half of it is a file that holds no policy.
+    /// content is compared, so that neither a rename, a symbolic link nor a clock hides a change.
+    /// Of what takes the place of a file in pieces, a part in JSON is a file that holds no policy;
+    /// in TOML and YAML it may be one without its last rules, denials perhaps, so a new content in
+    /// these holds once it was found twice in a row.
     ///
     /// # Panics
     ///
@@ -232,9 +279,13 @@ impl PolicyFile {
     }
 
     fn good_for_gates(&self, state: &mut State, policy: Policy) -> Result<Policy, PolicyError> {
-        let unmet = state.gates.iter().filter_map(Weak::upgrade).find_map(|it| it.unmet(&policy));
-        match unmet {
-            Some(unmet) => Err(unmet.of_file(&self.shared.path)),
+        let unmet = |gate: &Weak<GateNeeds>| gate.upgrade()?.unmet(&policy);
+        let found = state.gates.iter().find_map(|gate| Some((gate.clone(), unmet(gate)?)));
+        match found {
+            Some((gate, unmet)) => {
+                state.refused_by = Some(gate);
+                Err(unmet.of_file(&self.shared.path))
+            }
             None => Ok(policy),
         }
     }
@@ -252,4 +303,75 @@ impl fmt::Debug for PolicyFile {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of a denial while its file is replaced in pieces.
+    #[cfg(any(feature = "toml", feature = "yaml"))]
+    fn followed(name: &str, whole: &str, part: &str) -> Vec<(Option<bool>, &'static str)> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(name);
+        std::fs::write(&path, whole).expect("written");
+        let file = PolicyFile::open(&path).expect("a policy");
+        [
+            (part, "a part"),
+            (whole, "the whole"),
+            (whole, "the whole again"),
+            (part, "a part, and no more"),
+            (part, "still a part"),
+        ]
+        .map(|(text, what)| {
+            std::fs::write(&path, text).expect("written");
+            let replaced = file.look().ok();
+            let denies = file.current().rules().any(|rule| rule.name == "no-purge");
+            (replaced, if denies { what } else { "open" })
+        })
+        .to_vec()
+    }
+
+    #[cfg(feature = "toml")]
+    #[test]
+    fn a_part_of_a_policy_in_toml_does_not_hold_while_the_rest_is_written() {
+        let allow = "name = 'orders'\n[[allow_rules]]\nname = 'all'\n";
+        let whole =
+            format!("{allow}[[deny_rules]]\nname = 'no-purge'\nrequest.paths = ['*/Purge']\n");
+        let told = followed("policy.toml", &whole, allow);
+        assert_eq!(told, SETTLED);
+    }
+
+    #[cfg(feature = "yaml")]
+    #[test]
+    fn a_part_of_a_policy_in_yaml_does_not_hold_while_the_rest_is_written() {
+        let allow = "name: orders\nallow_rules:\n- name: all\n";
+        let whole =
+            format!("{allow}deny_rules:\n- name: no-purge\n  request: {{paths: ['*/Purge']}}\n");
+        assert_eq!(followed("policy.yaml", &whole, allow), SETTLED);
+    }
+
+    /// Only what stays is meant.
+    #[cfg(any(feature = "toml", feature = "yaml"))]
+    const SETTLED: [(Option<bool>, &str); 5] = [
+        (Some(false), "a part"),
+        (Some(false), "the whole"),
+        (Some(false), "the whole again"),
+        (Some(false), "a part, and no more"),
+        (Some(true), "open"),
+    ];
+
+    /// Half an object is none, so there is nothing to wait for.
+    #[test]
+    fn a_policy_in_json_holds_at_the_first_look() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("policy.json");
+        let named =
+            |name: &str| format!(r#"{{"name": "{name}", "allow_rules": [{{"name": "all"}}]}}"#);
+        std::fs::write(&path, named("one")).expect("written");
+        let file = PolicyFile::open(&path).expect("a policy");
+        std::fs::write(&path, named("two")).expect("written");
+        assert!(file.look().expect("a policy"));
+        assert_eq!(file.current().name(), "two");
+    }
 }

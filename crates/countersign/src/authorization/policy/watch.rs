@@ -41,7 +41,7 @@ async fn run(file: PolicyFile) {
     loop {
         ticks.tick().await;
         let reading = file.clone();
-        let Ok(read) = tokio::task::spawn_blocking(move || reading.reload()).await else {
+        let Ok(read) = tokio::task::spawn_blocking(move || reading.look()).await else {
             // The runtime ends.
             return;
         };

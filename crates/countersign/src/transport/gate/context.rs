@@ -123,6 +123,11 @@ impl AuthContext {
         &self.inner.callers
     }
 
+    /// Whether anybody in particular was proven, by an authenticator or by a verified certificate.
+    pub(super) fn is_of_somebody(&self, peer: &PeerIdentity) -> bool {
+        self.inner.callers.iter().any(|one| !one.is_anonymous()) || peer.certificate().is_some()
+    }
+
     /// The rule that let the call pass: its pattern, or its name in a policy.
     pub fn rule(&self) -> &str {
         self.inner.permit.rule()
@@ -214,21 +219,10 @@ where
 
     fn call(&mut self, mut request: http::Request<B>) -> S::Future {
         if let Some(info) = connection_info(request.extensions()).cloned() {
-            put_tonics_own(request.extensions_mut(), &info, true);
+            // Who it is nobody asks here.
+            info.let_through(|| false);
+            info.put_tonics_own_into(request.extensions_mut());
         }
         self.inner.call(request)
-    }
-}
-
-/// tonic puts the listener's own type into a request and nothing else. Whoever comes so far is
-/// no stranger any more.
-pub(super) fn put_tonics_own(
-    extensions: &mut http::Extensions,
-    info: &ConnectionInfo,
-    wanted: bool,
-) {
-    info.mark_known();
-    if wanted {
-        info.put_tonics_own_into(extensions);
     }
 }

@@ -1,7 +1,6 @@
 //! What a caller is told when the gate says no: always a proper gRPC response, with a fixed
 //! text, and never the reason's details.
 
-use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use super::challenge::Challenge;
 use super::decision::Refusal;
 use super::details::{ID_LENGTH, Template};
 use super::metering::tell_limit;
+use crate::audit::clean;
 use crate::authentication::Reason;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -252,21 +252,11 @@ fn is_grpc(request: &HeaderMap) -> bool {
     request.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// The longest piece of foreign text that goes into a log line.
+/// A piece of foreign text as it goes into a log line: no longer than that, and nothing in it that
+/// nobody sees or that changes how the rest is seen, as in the audit.
 pub(super) fn shortened(text: &str) -> String {
     const MOST: usize = 200;
-    let mut out = String::new();
-    for (index, c) in text.chars().enumerate() {
-        if index == MOST {
-            out.push('…');
-            break;
-        }
-        match c.is_control() {
-            true => drop(write!(out, "\\u{{{:x}}}", u32::from(c))),
-            false => out.push(c),
-        }
-    }
-    out
+    clean(text, MOST).into_owned()
 }
 
 #[cfg(test)]
@@ -365,7 +355,11 @@ mod tests {
 
     #[test]
     fn foreign_text_is_shortened_and_escaped_for_the_log() {
+        assert_eq!(shortened("/a.B/C of grüße"), "/a.B/C of grüße");
         assert_eq!(shortened("a\nb"), "a\\u{a}b");
+        // Seen as `admin` by a terminal that knows how Hebrew is written.
+        assert_eq!(shortened("\u{202e}nimda"), "\\u{202e}nimda");
+        assert_eq!(shortened("a\u{2028}b ad\u{200b}min"), "a\\u{2028}b ad\\u{200b}min");
         assert_eq!(shortened(&"x".repeat(500)).chars().count(), 201);
     }
 }

@@ -7,7 +7,7 @@ use tower_layer::Layer;
 
 use super::authorizer::Authorizer;
 use super::builder::GateBuilder;
-use super::context::{AuthContext, put_tonics_own};
+use super::context::AuthContext;
 use super::decision::{Call, Refusal};
 use super::denial::{DecisionId, DecisionIds, Denials, shortened};
 use super::memory::GateMark;
@@ -120,10 +120,14 @@ impl Inner {
         info: Option<&ConnectionInfo>,
         context: AuthContext,
     ) {
-        extensions.insert(context);
         if let Some(info) = info {
-            put_tonics_own(extensions, info, self.tonic_connection_info);
+            info.let_through(|| context.is_of_somebody(info.peer()));
+            // tonic puts the listener's own type into a request and nothing else.
+            if self.tonic_connection_info {
+                info.put_tonics_own_into(extensions);
+            }
         }
+        extensions.insert(context);
     }
 
     /// Writes the reason where the operator finds it, and tells the caller the class.

@@ -50,8 +50,9 @@ struct State {
     ends: Option<SystemTime>,
     warns: bool,
     over: Option<Arc<Over>>,
-    /// Somebody looks at the credential again.
-    checking: bool,
+    /// Since when somebody looks at the credential again. A half that nobody asks any more, such as
+    /// the response to a peer that takes nothing, gets no further with it.
+    checking: Option<Instant>,
     /// The credential is not looked at again before, whatever an authenticator makes of leases:
     /// most calls are over by then. Counted from the first time that somebody waits.
     not_before: Option<Instant>,
@@ -176,7 +177,7 @@ impl Drop for Watch {
         if self.check.is_some() {
             // The other half looks for itself.
             let mut state = self.watched.lock();
-            state.checking = false;
+            state.checking = None;
             state.wake();
         }
     }
@@ -198,7 +199,7 @@ impl ToWatch {
             generation: context.generation(),
             warns: self.warns,
             over: None,
-            checking: false,
+            checking: None,
             not_before: None,
             doubts: 0,
             wakers: [None, None],
@@ -294,14 +295,25 @@ impl Watched {
         self.gate.permit_again(question, self.headers.is_some(), callers)
     }
 
-    /// Whether it is the caller's turn to look at the credential again.
+    /// Whether it is the caller's turn to look at the credential again: nobody does, or the other
+    /// half has not come to an end with it in the time in which there is a look.
     fn claim(&self) -> bool {
-        !std::mem::replace(&mut self.lock().checking, true)
+        let now = Instant::now();
+        let mut state = self.lock();
+        let is_taken = state.checking.is_some_and(|since| now - since < self.gate.watching.every);
+        if !is_taken {
+            state.checking = Some(now);
+        }
+        !is_taken
     }
 
     fn conclude(&self, verdict: Result<Arc<[Authenticated]>, Box<Refusal>>) {
         let mut state = self.lock();
-        state.checking = false;
+        if state.over.is_some() {
+            // The other half was faster.
+            return;
+        }
+        state.checking = None;
         state.not_before = Some(Instant::now() + self.gate.watching.every);
         match verdict {
             Ok(callers) => {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
@@ -25,8 +25,12 @@ struct State {
     pending: BTreeMap<u64, Pending>,
     /// Connections that were let in and on which no call was let through yet, oldest first.
     strangers: BTreeMap<u64, oneshot::Sender<()>>,
+    /// Those on which calls were let through, and all of them of nobody, as a health check is.
+    guests: BTreeMap<u64, oneshot::Sender<()>>,
     /// Whether a call was ever let through: something tells strangers from others.
     tells: bool,
+    /// Whether a call was ever let through of somebody: something tells guests from others.
+    proves: bool,
     addresses: HashMap<Source, PerAddress>,
 }
 
@@ -59,22 +63,42 @@ pub(super) struct Place {
 }
 
 /// How a connection that was let in is known here: as a stranger's, until a call of its was let
-/// through.
+/// through, and as a guest's until one of somebody was.
 #[derive(Debug)]
 pub(super) struct Standing {
     budget: Arc<Budget>,
     number: u64,
-    known: AtomicBool,
+    rank: AtomicU8,
 }
 
 impl Standing {
-    /// A call was let through: the connection keeps its place from now on.
-    pub(super) fn mark_known(&self) {
-        // Every call asks, and only the first one has to write.
-        if !self.known.load(Ordering::Relaxed) && !self.known.swap(true, Ordering::Relaxed) {
-            let mut state = self.budget.state.lock().expect("never poisoned");
-            state.tells = true;
-            state.strangers.remove(&self.number);
+    const STRANGER: u8 = 0;
+    const GUEST: u8 = 1;
+    const CALLER: u8 = 2;
+
+    /// A call was let through. One of somebody keeps the connection its place from now on; what
+    /// anybody may call buys nobody a place for good.
+    #[inline]
+    pub(super) fn let_through(&self, is_somebody: impl FnOnce() -> bool) {
+        // Every call asks, and only the first ones have to write.
+        let rank = self.rank.load(Ordering::Relaxed);
+        if rank < Self::CALLER {
+            self.rise(rank, if is_somebody() { Self::CALLER } else { Self::GUEST });
+        }
+    }
+
+    fn rise(&self, known: u8, rank: u8) {
+        if known >= rank || self.rank.fetch_max(rank, Ordering::Relaxed) >= rank {
+            return;
+        }
+        let mut state = self.budget.state.lock().expect("never poisoned");
+        state.tells = true;
+        let place = state.strangers.remove(&self.number);
+        if rank == Self::CALLER {
+            state.proves = true;
+            state.guests.remove(&self.number);
+        } else if let Some(cut) = place {
+            state.guests.insert(self.number, cut);
         }
     }
 }
@@ -98,7 +122,8 @@ impl Budget {
 
     /// Lets a connection in, or says which limit is reached. A handshake too many cuts the
     /// oldest one, of its own address if that is the limit reached. A connection too many cuts
-    /// the oldest on which no call was ever let through; if there is none, it is kept out.
+    /// the oldest on which no call was ever let through, or else the oldest on which none of
+    /// somebody was; if there is none, it is kept out.
     pub(super) fn admit(self: &Arc<Self>, source: Option<IpAddr>) -> Result<(Place, Turn), Full> {
         let source = source.map(Source::of_ip);
         let mut guard = self.state.lock().expect("never poisoned");
@@ -110,9 +135,11 @@ impl Budget {
             return Err(Full::ConnectionsOfAddress);
         }
         if state.open >= self.limits.max_connections {
-            // Where nothing marks connections all of them look like strangers'.
-            let oldest = if state.tells { state.strangers.pop_first() } else { None };
-            let (_, cut) = oldest.ok_or(Full::Connections)?;
+            // Where nothing marks connections all of them look like strangers', and where nobody is
+            // ever proven all of them look like guests'.
+            let stranger = if state.tells { state.strangers.pop_first() } else { None };
+            let guest = || if state.proves { state.guests.pop_first() } else { None };
+            let (_, cut) = stranger.or_else(guest).ok_or(Full::Connections)?;
             // It may be at its end already.
             let _ = cut.send(());
         }
@@ -183,7 +210,8 @@ impl Place {
         state.strangers.insert(self.number, cut);
         drop(state);
         let budget = Arc::clone(&self.budget);
-        (Standing { budget, number: self.number, known: AtomicBool::new(false) }, is_cut)
+        let rank = AtomicU8::new(Standing::STRANGER);
+        (Standing { budget, number: self.number, rank }, is_cut)
     }
 }
 
@@ -206,6 +234,7 @@ impl Drop for Place {
         let mut state = self.budget.state.lock().expect("never poisoned");
         state.open -= 1;
         state.strangers.remove(&self.number);
+        state.guests.remove(&self.number);
         if let Some(source) = self.source {
             if let Some(mine) = state.addresses.get_mut(&source) {
                 mine.open -= 1;
@@ -268,10 +297,29 @@ mod tests {
         let (standing, mut cut_known) = known.let_in();
         let (_standing, mut cut_stranger) = stranger.let_in();
         assert!(budget.admit(ip(3)).is_err(), "nothing tells strangers from others yet");
-        standing.mark_known();
+        standing.let_through(|| true);
         let _third = budget.admit(ip(3)).expect("the stranger made room");
         assert!(cut_stranger.try_recv().is_ok() && cut_known.try_recv().is_err());
         assert_eq!(budget.admit(ip(4)).err(), Some(Full::Connections), "only known ones are left");
+    }
+
+    #[test]
+    fn a_guest_makes_room_after_the_strangers_and_only_once_somebody_was_proven() {
+        let budget = Budget::new(ServerLimits::default().max_connections(3));
+        let places: Vec<_> = (1..4).map(|n| budget.admit(ip(n)).expect("room").0).collect();
+        let [(guest, mut cut_guest), (other, mut cut_other), (_stranger, mut cut_stranger)] =
+            [0, 1, 2].map(|at| places[at].let_in());
+        guest.let_through(|| false);
+        other.let_through(|| false);
+        let _fourth = budget.admit(ip(4)).expect("the stranger made room");
+        assert!(cut_stranger.try_recv().is_ok() && cut_guest.try_recv().is_err());
+        assert!(budget.admit(ip(5)).is_err(), "nothing tells guests from others yet");
+        // Who was a guest and is somebody keeps its place.
+        guest.let_through(|| true);
+        guest.let_through(|| false);
+        let _fifth = budget.admit(ip(5)).expect("the other guest made room");
+        assert!(cut_other.try_recv().is_ok() && cut_guest.try_recv().is_err());
+        assert_eq!(budget.admit(ip(6)).err(), Some(Full::Connections));
     }
 
     #[test]
@@ -281,7 +329,7 @@ mod tests {
         let (known, _) = budget.admit(ip(1)).expect("the first");
         let (stranger, _) = budget.admit(ip(2)).expect("the second");
         let (greedy, _) = budget.admit(ip(3)).expect("the third");
-        known.let_in().0.mark_known();
+        known.let_in().0.let_through(|| true);
         let (_standing, mut cut_stranger) = stranger.let_in();
         assert_eq!(budget.admit(ip(3)).err(), Some(Full::ConnectionsOfAddress));
         assert!(cut_stranger.try_recv().is_err());

@@ -165,9 +165,11 @@ impl ConnectionInfo {
         &self.inner.memory
     }
 
-    /// A call that came by it was let through: it does not have to make room for others.
-    pub(crate) fn mark_known(&self) {
-        self.inner.standing.mark_known();
+    /// A call that came by it was let through: where that was one of somebody, it does not have to
+    /// make room for others any more.
+    #[inline]
+    pub(crate) fn let_through(&self, is_somebody: impl FnOnce() -> bool) {
+        self.inner.standing.let_through(is_somebody);
     }
 
     /// Who is at the other end of the connection.

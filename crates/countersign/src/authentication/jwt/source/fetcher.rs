@@ -12,7 +12,7 @@ use super::super::KeySet;
 use super::discovery::MetadataUrls;
 use super::{KeySettings, KeysError};
 use crate::digest::sha256;
-use crate::fetch::Url;
+use crate::fetch::{FetchError, Url};
 
 /// Where keys are read, and what was learned on the way.
 #[derive(Debug)]
@@ -135,10 +135,13 @@ async fn get(url: &Url, settings: &KeySettings) -> Result<(Bytes, HeaderMap), Ke
     *request.uri_mut() = url.uri().clone();
     let accepted = http::HeaderValue::from_static("application/jwk-set+json, application/json");
     request.headers_mut().insert(ACCEPT, accepted);
-    let answer = settings
-        .client
-        .send(request, settings.limits)
+    let limits = settings.limits;
+    let timeout = limits.timeout;
+    // A client that somebody brought is not trusted with the time: what never ends would be the
+    // last reading that there ever is.
+    let answer = tokio::time::timeout(timeout, settings.client.send(request, limits))
         .await
+        .unwrap_or_else(|_| Err(FetchError::Timeout { host: url.host_and_port(), timeout }))
         .map_err(|source| KeysError::Fetch { url: url.to_string(), source })?;
     if answer.status() != StatusCode::OK {
         let status = answer.status().as_u16();
