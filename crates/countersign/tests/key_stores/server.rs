@@ -30,7 +30,7 @@ impl Server {
     /// A machine without PostgreSQL fails the test, by the name of what is missing.
     pub(crate) async fn start(certificate: Option<&Certificate>) -> Self {
         let programs = programs();
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder();
         let is_root = fs::metadata(folder.path()).expect("it is there").uid() == 0;
         let port = HeldPort::new();
         if let Some(certificate) = certificate {
@@ -148,4 +148,9 @@ fn programs() -> PathBuf {
     folders.into_iter().find(has_all).expect(
         "postgres, initdb and pg_ctl are missing: install PostgreSQL (Debian: `postgresql`)",
     )
+}
+
+/// A folder that everybody gets to, with a short path: a socket's has 107 bytes at most.
+fn folder() -> TempDir {
+    tempfile::tempdir_in("/tmp").or_else(|_| tempfile::tempdir()).expect("a folder")
 }

@@ -28,7 +28,7 @@ impl Server {
     ///
     /// A machine without one fails the test, by the name of what is missing.
     pub(crate) async fn start(options: &[&str]) -> Self {
-        Self::start_in(tempfile::tempdir().expect("a folder"), options, false).await
+        Self::start_in(folder(), options, false).await
     }
 
     /// Starts one that speaks TLS on loopback.
@@ -36,7 +36,7 @@ impl Server {
         ca: &CertificateAuthority,
         certificate: &Certificate,
     ) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder();
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);
             fs::write(&path, text).expect("written");
@@ -192,4 +192,9 @@ fn program() -> PathBuf {
         "valkey-server and redis-server are missing: install one (Debian: `valkey-server` or \
          `redis-server`)",
     )
+}
+
+/// A folder with a short path: a socket's has 107 bytes at most.
+fn folder() -> TempDir {
+    tempfile::tempdir_in("/tmp").or_else(|_| tempfile::tempdir()).expect("a folder")
 }
