@@ -35,7 +35,7 @@ func newJWTVerifier(issuer, issuerCA, audience string) (*jwtVerifier, error) {
 		return nil, err
 	}
 	client := &http.Client{
-		Timeout:   10 * time.Second,
+		Timeout:   time.Minute,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}},
 	}
 	var about struct {

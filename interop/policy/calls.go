@@ -25,7 +25,11 @@ const (
 // realCalls makes one call over each kind of socket and keeps its context: the interceptor wants
 // the connection of the call, which only a server can put there.
 func realCalls() (map[string]context.Context, error) {
-	dir, err := os.MkdirTemp("", "countersign-policy-")
+	// The path of a socket has 107 bytes at most: a short one first.
+	dir, err := os.MkdirTemp("/tmp", "countersign-policy-")
+	if err != nil {
+		dir, err = os.MkdirTemp("", "countersign-policy-")
+	}
 	if err != nil {
 		return nil, err
 	}

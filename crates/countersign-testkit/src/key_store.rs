@@ -13,7 +13,7 @@ use countersign::authentication::api_keys::{
 use crate::clock::ManualClock;
 
 /// How long a change may take from one handle to another. Real time; a good store takes a second.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than any store lets pass before it looks for changes.
 const A_LOOK: Duration = Duration::from_secs(3);
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 ///
 /// # Panics
 ///
-/// When it does not hold within 20 s of real time.
+/// When it does not hold within a minute of real time.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..20_000 {
+    for _ in 0..60_000 {
         if condition() {
             return;
         }

@@ -44,7 +44,7 @@ pub(crate) fn tls(ca: &CertificateAuthority) -> RustlsChannelCredendials {
 pub(crate) async fn say_hello(channel: &Channel) -> Result<HelloReply, StatusError> {
     let headers = RequestHeaders::new().with_method_name(SAY_HELLO);
     let mut options = CallOptions::new();
-    options.set_deadline(Instant::now() + Duration::from_secs(20));
+    options.set_deadline(Instant::now() + Duration::from_secs(120));
     let (mut requests, mut replies) = channel.invoke(headers, options).await;
     let request = Request(HelloRequest { name: "you".to_owned() });
     // What a stream that is closed already has to say is in the trailers.

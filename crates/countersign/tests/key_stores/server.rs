@@ -10,6 +10,8 @@ use countersign_testkit::pki::Certificate;
 use countersign_testkit::wait::until;
 use tempfile::TempDir;
 
+use super::ports::HeldPort;
+
 /// `nobody`, as whom the server runs when the test is root: PostgreSQL refuses to be root.
 const NOBODY: u32 = 65_534;
 
@@ -18,7 +20,7 @@ pub(crate) struct Server {
     folder: TempDir,
     programs: PathBuf,
     is_root: bool,
-    port: u16,
+    port: HeldPort,
     child: Child,
 }
 
@@ -28,9 +30,9 @@ impl Server {
     /// A machine without PostgreSQL fails the test, by the name of what is missing.
     pub(crate) async fn start(certificate: Option<&Certificate>) -> Self {
         let programs = programs();
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder();
         let is_root = fs::metadata(folder.path()).expect("it is there").uid() == 0;
-        let port = free_port();
+        let port = HeldPort::new();
         if let Some(certificate) = certificate {
             fs::write(folder.path().join("server.pem"), certificate.chain_pem()).expect("written");
             let key = folder.path().join("server.key");
@@ -51,7 +53,8 @@ impl Server {
             .output()
             .expect("initdb starts");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let child = serve(&programs, folder.path(), is_root, port, certificate.is_some());
+        let tls = certificate.is_some();
+        let child = serve(&programs, folder.path(), is_root, port.number(), tls);
         let mut server = Self { folder, programs, is_root, port, child };
         server.is_up().await;
         server
@@ -60,12 +63,12 @@ impl Server {
     /// The address of its Unix socket.
     pub(crate) fn address(&self) -> String {
         let folder = self.folder.path().display();
-        format!("host={folder} port={} user=gateway dbname=postgres", self.port)
+        format!("host={folder} port={} user=gateway dbname=postgres", self.port.number())
     }
 
     /// Its address on loopback, by this name.
     pub(crate) fn over_tcp(&self, host: &str) -> String {
-        format!("postgres://gateway@{host}:{}/postgres", self.port)
+        format!("postgres://gateway@{host}:{}/postgres", self.port.number())
     }
 
     /// Ends it as a power cut would.
@@ -80,7 +83,8 @@ impl Server {
 
     /// Starts it again.
     pub(crate) async fn start_again(&mut self) {
-        self.child = serve(&self.programs, self.folder.path(), self.is_root, self.port, false);
+        let port = self.port.number();
+        self.child = serve(&self.programs, self.folder.path(), self.is_root, port, false);
         self.is_up().await;
     }
 
@@ -146,7 +150,7 @@ fn programs() -> PathBuf {
     )
 }
 
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+/// A folder that everybody gets to, with a short path: a socket's has 107 bytes at most.
+fn folder() -> TempDir {
+    tempfile::tempdir_in("/tmp").or_else(|_| tempfile::tempdir()).expect("a folder")
 }

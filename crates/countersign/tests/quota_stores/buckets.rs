@@ -85,7 +85,8 @@ async fn buckets_fill_at_their_rate_by_the_servers_clock() {
     let limit = Limit::new(3, Duration::from_millis(10)).expect("a limit").with_burst(2);
     let begin = Instant::now();
     let (mut passed, mut refused) = (0_u32, 0_u32);
-    while passed < 32 {
+    // On a slow machine a while may pass before one comes too early.
+    while passed < 32 || refused == 0 {
         let said = store.take(&[Bucket::new(limit)]).await.expect("an answer");
         match said[0].allowed {
             true => passed += 1,
@@ -96,9 +97,9 @@ async fn buckets_fill_at_their_rate_by_the_servers_clock() {
             }
         }
     }
-    // Two at once, and thirty that took a third of 10 ms each.
-    assert!(begin.elapsed() >= Duration::from_micros(99_900), "{:?}", begin.elapsed());
-    assert!(refused > 0);
+    // Two at once, and all others after a third of 10 ms each.
+    let least = (passed - 2) * Duration::from_micros(3_330);
+    assert!(begin.elapsed() >= least, "{passed} in {:?}", begin.elapsed());
 }
 
 #[tokio::test]
@@ -112,7 +113,8 @@ async fn keys_have_an_end_and_a_length_and_vanish_when_buckets_are_full() {
     let long = "very-".repeat(1_000);
     let strange = "{tag} \r\nFLUSHALL \"ä*";
     for caller in ["alice", strange, &long] {
-        let bucket = Bucket::new(an_hour(10)).entry("caller", caller);
+        let an_hour = Limit::new(10, Duration::from_secs(3600)).expect("a limit");
+        let bucket = Bucket::new(an_hour).entry("caller", caller);
         store.take(&[bucket]).await.expect("an answer");
     }
     let keys = server.keys();

@@ -4,6 +4,9 @@
 mod buckets;
 mod down;
 mod gates;
+#[path = "../support/ports.rs"]
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod ports;
 #[path = "../support/proxy.rs"]
 #[allow(dead_code, reason = "each test file uses a part of it")]
 mod proxy;
@@ -22,16 +25,16 @@ fn at(address: &str) -> ValkeyStore {
     ValkeyStore::at(address).expect("an address")
 }
 
-/// So many now, and hardly one more while a test runs.
-fn an_hour(times: u64) -> Limit {
-    Limit::new(times, Duration::from_secs(3600)).expect("a limit")
+/// So many now, and not one more while a test runs.
+fn a_month(times: u64) -> Limit {
+    Limit::new(times, Duration::from_secs(30 * 24 * 3600)).expect("a limit")
 }
 
 fn of(caller: &'static str, times: u64) -> Bucket<'static> {
-    Bucket::new(an_hour(times)).entry("caller", caller)
+    Bucket::new(a_month(times)).entry("caller", caller)
 }
 
 /// A gate's quota. A busy machine may take its time.
 fn gate(store: impl QuotaStore, when_down: WhenDown) -> SharedQuota {
-    SharedQuota::new(store, when_down).deadline(Duration::from_secs(5))
+    SharedQuota::new(store, when_down).deadline(Duration::from_secs(30))
 }

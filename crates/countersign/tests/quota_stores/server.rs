@@ -11,10 +11,12 @@ use countersign_testkit::pki::{Certificate, CertificateAuthority};
 use countersign_testkit::wait::until;
 use tempfile::TempDir;
 
+use super::ports::HeldPort;
+
 /// A server without any keys, until this is dropped.
 pub(crate) struct Server {
     folder: TempDir,
-    port: u16,
+    port: HeldPort,
     tls: bool,
     options: Vec<String>,
     child: Child,
@@ -26,7 +28,7 @@ impl Server {
     ///
     /// A machine without one fails the test, by the name of what is missing.
     pub(crate) async fn start(options: &[&str]) -> Self {
-        Self::start_in(tempfile::tempdir().expect("a folder"), options, false).await
+        Self::start_in(folder(), options, false).await
     }
 
     /// Starts one that speaks TLS on loopback.
@@ -34,7 +36,7 @@ impl Server {
         ca: &CertificateAuthority,
         certificate: &Certificate,
     ) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder();
         let write = |name: &str, text: &str| {
             let path = folder.path().join(name);
             fs::write(&path, text).expect("written");
@@ -55,21 +57,21 @@ impl Server {
 
     async fn start_in(folder: TempDir, options: &[&str], tls: bool) -> Self {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        let port = free_port();
-        let child = serve(folder.path(), port, tls, &options);
+        let port = HeldPort::new();
+        let child = serve(folder.path(), port.number(), tls, &options);
         let mut server = Self { folder, port, tls, options, child };
         server.is_up().await;
         server
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
+        ([127, 0, 0, 1], self.port.number()).into()
     }
 
     /// Its address on loopback, by this name.
     pub(crate) fn over_tcp(&self, host: &str) -> String {
         let s = if self.tls { "s" } else { "" };
-        format!("valkey{s}://{host}:{}", self.port)
+        format!("valkey{s}://{host}:{}", self.port.number())
     }
 
     /// The address of its Unix socket.
@@ -89,7 +91,7 @@ impl Server {
 
     /// Starts it again; it has forgotten everything.
     pub(crate) async fn start_again(&mut self) {
-        self.child = serve(self.folder.path(), self.port, self.tls, &self.options);
+        self.child = serve(self.folder.path(), self.port.number(), self.tls, &self.options);
         self.is_up().await;
     }
 
@@ -192,7 +194,7 @@ fn program() -> PathBuf {
     )
 }
 
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+/// A folder with a short path: a socket's has 107 bytes at most.
+fn folder() -> TempDir {
+    tempfile::tempdir_in("/tmp").or_else(|_| tempfile::tempdir()).expect("a folder")
 }

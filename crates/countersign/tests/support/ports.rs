@@ -28,3 +28,29 @@ impl ClosedPort {
         TcpListener::from_std(self.socket.into()).expect("inside a runtime")
     }
 }
+
+/// A port for a server that cannot be told to choose one itself: nobody else gets it while this
+/// lives, and the server can take it and come back to it.
+pub(crate) struct HeldPort {
+    port: u16,
+    /// Bound, and never listening. On Linux, whoever asks to share the address as well may listen
+    /// there, as servers do, and the system gives the port to nobody who asks for any.
+    _socket: Option<Socket>,
+}
+
+impl HeldPort {
+    pub(crate) fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_reuse_address(true).expect("a socket option");
+        let loopback: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        socket.bind(&loopback.into()).expect("bound");
+        let address = socket.local_addr().expect("an address");
+        let port = address.as_socket().expect("an IP address").port();
+        // Elsewhere an address that is bound is taken.
+        Self { port, _socket: cfg!(target_os = "linux").then_some(socket) }
+    }
+
+    pub(crate) fn number(&self) -> u16 {
+        self.port
+    }
+}

@@ -1,10 +1,8 @@
 use std::process::Stdio;
-use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::world::{Failure, World};
+use crate::world::{Failure, World, first_line};
 
 /// A greeter in grpc-go, which verifies the provider's tokens with code of its own: in a process
 /// that ends with this value.
@@ -32,12 +30,7 @@ impl GrpcGo {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| format!("cannot start the grpc-go peer: {error}"))?;
-        let output = process.stdout.take().ok_or("the grpc-go peer has no output")?;
-        let mut lines = BufReader::new(output).lines();
-        let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line())
-            .await
-            .map_err(|_| "the grpc-go peer did not start within 30 s")??
-            .ok_or("the grpc-go peer ended")?;
+        let line = first_line("the grpc-go peer", &mut process).await?;
         let (_, port) = line.rsplit_once(':').ok_or("the grpc-go peer says no address")?;
         Ok(Self { target: format!("https://localhost:{port}"), _process: process })
     }

@@ -1,5 +1,7 @@
 //! Opaque tokens: the provider is asked what they are worth (RFC 7662).
 
+use std::time::Duration;
+
 use countersign::Introspection;
 use countersign::credentials::oauth::{ClientAuthentication, PemSigner};
 use countersign::fetch::HttpClient;
@@ -36,6 +38,7 @@ fn asking_as(
         .authenticated_by(client)
         .issuer(&world.provider.issuer)
         .http_client(http)
+        .timeout(Duration::from_secs(30))
         .audience("orders")
         .build()?;
     Ok(tokens)

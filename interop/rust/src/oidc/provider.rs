@@ -1,18 +1,17 @@
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use countersign::fetch::{FetchLimits, HttpClient, HttpsClient};
+use countersign::async_trait;
+use countersign::fetch::{FetchError, FetchLimits, HttpClient, HttpsClient};
 use countersign::{ClientTls, Identity, RootCertificates};
 use http::{Method, Request, Response};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::world::Failure;
+use crate::world::{Failure, PATIENCE, first_line};
 
 /// The provider, in a process that ends with this value.
 pub(crate) struct Provider {
@@ -68,12 +67,7 @@ impl Provider {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| format!("cannot start node: {error}"))?;
-        let output = process.stdout.take().ok_or("the provider has no output")?;
-        let mut lines = BufReader::new(output).lines();
-        let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line())
-            .await
-            .map_err(|_| "the provider did not start within 30 s")??
-            .ok_or("the provider ended")?;
+        let line = first_line("the provider", &mut process).await?;
         let told: Value = serde_json::from_str(&line)?;
         let text = |name: &str| told[name].as_str().map(str::to_owned).ok_or("not an address");
         Ok(Self {
@@ -85,8 +79,8 @@ impl Provider {
     }
 
     /// What asks the provider as we do.
-    pub(crate) fn http(&self) -> HttpsClient {
-        HttpsClient::new(self.tls())
+    pub(crate) fn http(&self) -> Patient {
+        Patient(HttpsClient::new(self.tls()))
     }
 
     fn tls(&self) -> ClientTls {
@@ -94,8 +88,8 @@ impl Provider {
     }
 
     /// The same with a client certificate.
-    pub(crate) fn http_as(&self, identity: Identity) -> HttpsClient {
-        HttpsClient::new(self.tls().identity(identity))
+    pub(crate) fn http_as(&self, identity: Identity) -> Patient {
+        Patient(HttpsClient::new(self.tls().identity(identity)))
     }
 
     pub(crate) fn introspection_endpoint(&self) -> String {
@@ -171,6 +165,22 @@ impl Provider {
     }
 }
 
-async fn sent(client: &HttpsClient, request: Request<Bytes>) -> Result<Response<Bytes>, Failure> {
+async fn sent(client: &Patient, request: Request<Bytes>) -> Result<Response<Bytes>, Failure> {
     Ok(client.send(request, FetchLimits::default()).await?)
+}
+
+/// Gives the provider all the time that a busy machine needs. What happens to those who ask for
+/// too long is tested elsewhere.
+#[derive(Clone, Debug)]
+pub(crate) struct Patient(HttpsClient);
+
+#[async_trait]
+impl HttpClient for Patient {
+    async fn send(
+        &self,
+        request: Request<Bytes>,
+        limits: FetchLimits,
+    ) -> Result<Response<Bytes>, FetchError> {
+        self.0.send(request, FetchLimits { timeout: PATIENCE, ..limits }).await
+    }
 }

@@ -3,6 +3,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign::authentication::Authenticator;
 use countersign::{
@@ -13,10 +14,15 @@ use countersign::{
 use countersign_testkit::greeter::proto::HelloRequest;
 use countersign_testkit::greeter::{GREETER, GreeterClient, TestServer};
 use countersign_testkit::pki::{CertificateAuthority, self_signed};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
 use tonic::Request;
 use tonic_types::StatusExt;
 
 use crate::provider::Provider;
+
+/// For whatever takes a moment where nothing else is to be done.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 pub(crate) type Outcome = Result<(), Failure>;
@@ -178,4 +184,18 @@ pub(crate) fn expect(what: &str, told: impl AsRef<str>, wanted: impl AsRef<str>)
         (told, wanted) if told == wanted => Ok(()),
         (told, wanted) => Err(format!("{what}: wanted `{wanted}`, found `{told}`").into()),
     }
+}
+
+/// What a program says first. It says it once it is ready.
+pub(crate) async fn first_line(name: &str, process: &mut Child) -> Result<String, Failure> {
+    let output = process.stdout.take().ok_or_else(|| format!("{name} has no output"))?;
+    let mut lines = BufReader::new(output).lines();
+    let first = async {
+        match lines.next_line().await? {
+            Some(line) => Ok(line),
+            None => Err(format!("{name} ended with {}", process.wait().await?).into()),
+        }
+    };
+    let late = |_| Err(format!("{name} did not start within {} s", PATIENCE.as_secs()).into());
+    tokio::time::timeout(PATIENCE, first).await.unwrap_or_else(late)
 }

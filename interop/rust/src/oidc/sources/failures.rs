@@ -1,5 +1,7 @@
 //! What a source makes of the provider's refusals.
 
+use std::time::Instant;
+
 use countersign::async_trait;
 use countersign::authentication::jwt::Algorithm;
 use countersign::credentials::oauth::{
@@ -8,7 +10,7 @@ use countersign::credentials::oauth::{
 use countersign::credentials::{CachedToken, DpopKey, TokenRequest, TokenSource};
 use http::Method;
 
-use super::source::{endpoint, signer};
+use super::source::{cached, endpoint, signer};
 use crate::world::{Failure, Outcome, World, expect};
 
 const JWT: &str = "https://orders.test/jwt";
@@ -66,12 +68,12 @@ pub(super) async fn wrong_clients(world: World) -> Outcome {
             "never 400 invalid_request",
         ),
     ] {
-        let credentials = CachedToken::new(grant(endpoint(&world, client, http)?));
+        let credentials = cached(grant(endpoint(&world, client, http)?));
         expect(name, outcome(&credentials).await, wanted)?;
     }
     let client = basic("job", "job-secret");
     let source = ClientCredentials::new(endpoint(&world, client, plain())?);
-    let credentials = CachedToken::new(source.resource("https://nobody.test/jwt"));
+    let credentials = cached(source.resource("https://nobody.test/jwt"));
     expect("an unknown resource", outcome(&credentials).await, "never 400 invalid_target")
 }
 
@@ -103,14 +105,14 @@ pub(super) async fn strange_assertion(world: World) -> Outcome {
     };
     for wanted in ["a token", "a token"] {
         let source = JwtBearer::new(robot()?, "robot", signer(&world)?).subject("carol");
-        let credentials = CachedToken::new(source.scope("read").resource(JWT));
+        let credentials = cached(source.scope("read").resource(JWT));
         expect("the key's own", outcome(&credentials).await, wanted)?;
     }
     let source = JwtBearer::new(robot()?, "robot", Stranger).subject("carol");
-    let credentials = CachedToken::new(source.scope("read").resource(JWT));
+    let credentials = cached(source.scope("read").resource(JWT));
     expect("a stranger's", outcome(&credentials).await, "never 400 invalid_grant")?;
     let client = ClientAuthentication::private_key_jwt("job-key", Stranger);
-    let credentials = CachedToken::new(grant(endpoint(&world, client, world.provider.http())?));
+    let credentials = cached(grant(endpoint(&world, client, world.provider.http())?));
     expect("as a client", outcome(&credentials).await, "never 401 invalid_client")
 }
 
@@ -118,19 +120,24 @@ pub(super) async fn out_of_order(world: World) -> Outcome {
     let client = ClientAuthentication::basic("job", "job-secret");
     let http = world.provider.http();
     let source = || Ok::<_, Failure>(grant(endpoint(&world, client.clone(), http.clone())?));
-    let known = CachedToken::new(source()?);
+    let known = cached(source()?);
     expect("before", outcome(&known).await, "a token")?;
     world.provider.steer(Method::POST, "/break").await?;
-    let new = CachedToken::new(source()?);
+    let new = cached(source()?);
     let before = world.provider.asked("/token").await?;
+    let began = Instant::now();
     for _ in 0..100 {
         expect("the token that lasts", outcome(&known).await, "a token")?;
         expect("none yet", outcome(&new).await, "later 503")?;
     }
-    let asked = world.provider.asked("/token").await? - before;
-    expect("requests in the back-off", asked.to_string(), "1")?;
+    // Each back-off lasts 800 ms at least, however long this took.
+    let most = 1 + began.elapsed().as_millis() / 800;
+    let asked = u128::from(world.provider.asked("/token").await? - before);
+    if !(1..=most).contains(&asked) {
+        return Err(format!("{asked} requests in the back-off, and not up to {most}").into());
+    }
     world.provider.steer(Method::POST, "/mend").await?;
-    let after = CachedToken::new(source()?);
+    let after = cached(source()?);
     expect("after", outcome(&after).await, "a token")
 }
 
@@ -139,13 +146,13 @@ pub(super) async fn nonce_at_the_endpoint(world: World) -> Outcome {
     let client = ClientAuthentication::basic("job-nonce", "job-nonce-secret");
     let key = DpopKey::generate()?;
     let endpoint = endpoint(&world, client, world.provider.http())?;
-    let without = CachedToken::new(grant(endpoint.clone()));
+    let without = cached(grant(endpoint.clone()));
     expect("no proof", outcome(&without).await, "never 400 invalid_grant")?;
     let before = world.provider.asked("/token").await?;
     // Clones share what they know of the endpoint.
     let endpoint = endpoint.with_dpop(key);
     for (name, requests) in [("the first", "2"), ("the second", "3"), ("the third", "4")] {
-        let credentials = CachedToken::new(grant(endpoint.clone()));
+        let credentials = cached(grant(endpoint.clone()));
         expect(name, outcome(&credentials).await, "a token")?;
         let asked = world.provider.asked("/token").await? - before;
         expect(&format!("requests by {name}"), asked.to_string(), requests)?;

@@ -1,6 +1,8 @@
 //! Every source before every verifier: what is right is let in under its name, and its twins,
 //! which differ in one thing, are not.
 
+use std::time::Duration;
+
 use countersign::authentication::jwt::Profile;
 use countersign::credentials::oauth::ClientAuthentication;
 use countersign::{Introspection, Jwt};
@@ -167,10 +169,12 @@ impl Servers {
         let issuer = Jwt::issuer(&world.provider.issuer);
         let issuer = issuer.audience("orders").profile(Profile::Rfc9068);
         let jwt = Jwt::builder().issuer(issuer).http_client(world.provider.http()).build()?;
+        jwt.warm_up().await;
         let introspection = Introspection::new(&world.provider.introspection_endpoint())
             .authenticated_by(ClientAuthentication::basic("orders:basic", "p%1 +:/=&"))
             .issuer(&world.provider.issuer)
             .http_client(world.provider.http())
+            .timeout(Duration::from_secs(30))
             .audience("orders")
             .build()?;
         Ok(Self {

@@ -5,7 +5,7 @@ use countersign::credentials::oauth::{ClientAuthentication, RefreshToken, Refres
 use countersign::credentials::{CachedToken, TokenRequest};
 use countersign::{Jwt, Secret};
 
-use super::source::{consented, endpoint};
+use super::source::{cached, consented, endpoint};
 use crate::world::{Failure, Outcome, Shown, World, expect};
 
 const JWT: &str = "https://orders.test/jwt";
@@ -15,7 +15,7 @@ fn started(world: &World, store: &std::path::Path) -> Result<CachedToken<Refresh
     let client = ClientAuthentication::basic("web", "web-secret");
     let endpoint = endpoint(world, client, world.provider.http())?;
     let source = RefreshToken::new(endpoint, RefreshTokenFile::new(store)).resource(JWT);
-    Ok(CachedToken::new(source))
+    Ok(cached(source))
 }
 
 async fn token(credentials: &CachedToken<RefreshToken>) -> Result<Secret<String>, Failure> {
@@ -26,6 +26,7 @@ pub(super) async fn across_restarts(world: World) -> Outcome {
     let store = consented(&world, "web").await?;
     let issuer = Jwt::issuer(&world.provider.issuer).audience("orders");
     let jwt = Jwt::builder().issuer(issuer).http_client(world.provider.http()).build()?;
+    jwt.warm_up().await;
     let server = world.serve(jwt).await?;
     let alice = format!("{}#alice", world.provider.issuer);
     let mut stored = vec![std::fs::read_to_string(&store)?];

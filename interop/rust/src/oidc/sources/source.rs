@@ -12,7 +12,7 @@ use countersign::credentials::{
 use countersign::fetch::HttpClient;
 use http::Method;
 
-use crate::world::{Failure, World};
+use crate::world::{Failure, PATIENCE, World};
 
 /// Where a client gets its token, and how it proves who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,14 +142,14 @@ impl Source {
             | Self::PrivateKeyJwt
             | Self::TlsClientAuth
             | Self::SelfSignedTls
-            | Self::BoundToCertificate => Arc::new(CachedToken::new(grant(endpoint))),
+            | Self::BoundToCertificate => Arc::new(cached(grant(endpoint))),
             Self::BoundToKey => {
                 let key = DpopKey::generate()?;
                 bound(grant(endpoint.with_dpop(key.clone())), key, prover)?
             }
             Self::RefreshToken => {
                 let store = consent(world, "web").await?;
-                Arc::new(CachedToken::new(RefreshToken::new(endpoint, store).resource(resource)))
+                Arc::new(cached(RefreshToken::new(endpoint, store).resource(resource)))
             }
             Self::RefreshTokenBoundToKey => {
                 let key = DpopKey::generate()?;
@@ -161,18 +161,18 @@ impl Source {
                 let job = self::endpoint(world, basic("job"), plain())?;
                 let subject = ClientCredentials::new(job).resource("https://orders.test/opaque");
                 let exchange = TokenExchange::new(endpoint, subject, token_type::ACCESS_TOKEN)?;
-                Arc::new(CachedToken::new(exchange.scope("read").resource(resource)))
+                Arc::new(cached(exchange.scope("read").resource(resource)))
             }
             Self::JwtBearer => {
                 let source = JwtBearer::new(endpoint, "robot", signer(world)?).subject("carol");
-                Arc::new(CachedToken::new(source.scope("read").resource(resource)))
+                Arc::new(cached(source.scope("read").resource(resource)))
             }
             Self::File => {
                 // An agent writes what it got.
-                let token = CachedToken::new(grant(endpoint)).token(&TokenRequest::any()).await?;
+                let token = cached(grant(endpoint)).token(&TokenRequest::any()).await?;
                 let path = world.file("agent-token");
                 std::fs::write(&path, token.expose())?;
-                Arc::new(CachedToken::new(FileToken::new(path)?))
+                Arc::new(cached(FileToken::new(path)?))
             }
         })
     }
@@ -192,6 +192,11 @@ pub(super) fn endpoint(
     http: impl HttpClient,
 ) -> Result<TokenEndpoint, Failure> {
     Ok(TokenEndpoint::new(&world.provider.token_endpoint(), client, http)?)
+}
+
+/// Keeps what the source gets, and gives it time to.
+pub(super) fn cached<S: TokenSource>(source: S) -> CachedToken<S> {
+    CachedToken::builder(source).with_fetch_timeout(PATIENCE).build()
 }
 
 /// Signs with the key of the certificate `client`.
@@ -222,5 +227,5 @@ fn bound(
         Prover::Holder => key,
         Prover::Thief => DpopKey::generate()?,
     };
-    Ok(Arc::new(DpopToken::new(CachedToken::new(source), key)))
+    Ok(Arc::new(DpopToken::new(cached(source), key)))
 }
