@@ -1,6 +1,9 @@
 //! The stores of API keys behind features, each through the suite that all stores pass, and what
 //! is special about each. Needs PostgreSQL on this machine: `.ci/run stores` runs it.
 
+#[path = "../support/ports.rs"]
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod ports;
 mod server;
 
 use std::path::PathBuf;

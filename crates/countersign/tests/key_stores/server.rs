@@ -10,6 +10,8 @@ use countersign_testkit::pki::Certificate;
 use countersign_testkit::wait::until;
 use tempfile::TempDir;
 
+use super::ports::ClosedPort;
+
 /// `nobody`, as whom the server runs when the test is root: PostgreSQL refuses to be root.
 const NOBODY: u32 = 65_534;
 
@@ -18,7 +20,8 @@ pub(crate) struct Server {
     folder: TempDir,
     programs: PathBuf,
     is_root: bool,
-    port: u16,
+    /// Its own, also while it does not run.
+    port: ClosedPort,
     child: Child,
 }
 
@@ -30,7 +33,7 @@ impl Server {
         let programs = programs();
         let folder = tempfile::tempdir().expect("a folder");
         let is_root = fs::metadata(folder.path()).expect("it is there").uid() == 0;
-        let port = free_port();
+        let port = ClosedPort::new();
         if let Some(certificate) = certificate {
             fs::write(folder.path().join("server.pem"), certificate.chain_pem()).expect("written");
             let key = folder.path().join("server.key");
@@ -51,7 +54,8 @@ impl Server {
             .output()
             .expect("initdb starts");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let child = serve(&programs, folder.path(), is_root, port, certificate.is_some());
+        let tls = certificate.is_some();
+        let child = serve(&programs, folder.path(), is_root, port.address().port(), tls);
         let mut server = Self { folder, programs, is_root, port, child };
         server.is_up().await;
         server
@@ -60,12 +64,16 @@ impl Server {
     /// The address of its Unix socket.
     pub(crate) fn address(&self) -> String {
         let folder = self.folder.path().display();
-        format!("host={folder} port={} user=gateway dbname=postgres", self.port)
+        format!("host={folder} port={} user=gateway dbname=postgres", self.port())
     }
 
     /// Its address on loopback, by this name.
     pub(crate) fn over_tcp(&self, host: &str) -> String {
-        format!("postgres://gateway@{host}:{}/postgres", self.port)
+        format!("postgres://gateway@{host}:{}/postgres", self.port())
+    }
+
+    fn port(&self) -> u16 {
+        self.port.address().port()
     }
 
     /// Ends it as a power cut would.
@@ -80,7 +88,7 @@ impl Server {
 
     /// Starts it again.
     pub(crate) async fn start_again(&mut self) {
-        self.child = serve(&self.programs, self.folder.path(), self.is_root, self.port, false);
+        self.child = serve(&self.programs, self.folder.path(), self.is_root, self.port(), false);
         self.is_up().await;
     }
 
@@ -144,9 +152,4 @@ fn programs() -> PathBuf {
     folders.into_iter().find(has_all).expect(
         "postgres, initdb and pg_ctl are missing: install PostgreSQL (Debian: `postgresql`)",
     )
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }

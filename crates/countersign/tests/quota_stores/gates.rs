@@ -15,7 +15,7 @@ async fn behind(store: ValkeyStore) -> (Served, Reached) {
     let tokens = StaticTokens::new()
         .with_token("alice", "alice-has-a-long-token".to_owned())
         .with_token("bob", "bob-has-a-long-token-too".to_owned());
-    let quota = Quota::new().per_caller(an_hour(30)).expect("a limit");
+    let quota = Quota::new().per_caller(a_year(30)).expect("a limit");
     let quota = quota.shared(gate(store, WhenDown::Refuse)).expect("a quota");
     let rules = Rules::new().authenticated(SAY_HELLO);
     let gate = Gate::builder().authenticate(tokens).authorize(rules).quota(quota);

@@ -4,6 +4,9 @@
 mod buckets;
 mod down;
 mod gates;
+#[path = "../support/ports.rs"]
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod ports;
 #[path = "../support/proxy.rs"]
 #[allow(dead_code, reason = "each test file uses a part of it")]
 mod proxy;
@@ -22,13 +25,17 @@ fn at(address: &str) -> ValkeyStore {
     ValkeyStore::at(address).expect("an address")
 }
 
-/// So many now, and hardly one more while a test runs.
 fn an_hour(times: u64) -> Limit {
     Limit::new(times, Duration::from_secs(3600)).expect("a limit")
 }
 
+/// So many now, and not one more while a test runs: a thousand a year are one in nine hours.
+fn a_year(times: u64) -> Limit {
+    Limit::new(times, Duration::from_secs(365 * 86_400)).expect("a limit")
+}
+
 fn of(caller: &'static str, times: u64) -> Bucket<'static> {
-    Bucket::new(an_hour(times)).entry("caller", caller)
+    Bucket::new(a_year(times)).entry("caller", caller)
 }
 
 /// A gate's quota. A busy machine may take its time.

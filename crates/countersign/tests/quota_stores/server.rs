@@ -11,10 +11,13 @@ use countersign_testkit::pki::{Certificate, CertificateAuthority};
 use countersign_testkit::wait::until;
 use tempfile::TempDir;
 
+use super::ports::ClosedPort;
+
 /// A server without any keys, until this is dropped.
 pub(crate) struct Server {
     folder: TempDir,
-    port: u16,
+    /// Its own, also while it does not run.
+    port: ClosedPort,
     tls: bool,
     options: Vec<String>,
     child: Child,
@@ -55,21 +58,21 @@ impl Server {
 
     async fn start_in(folder: TempDir, options: &[&str], tls: bool) -> Self {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        let port = free_port();
-        let child = serve(folder.path(), port, tls, &options);
+        let port = ClosedPort::new();
+        let child = serve(folder.path(), port.address(), tls, &options);
         let mut server = Self { folder, port, tls, options, child };
         server.is_up().await;
         server
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
+        self.port.address()
     }
 
     /// Its address on loopback, by this name.
     pub(crate) fn over_tcp(&self, host: &str) -> String {
         let s = if self.tls { "s" } else { "" };
-        format!("valkey{s}://{host}:{}", self.port)
+        format!("valkey{s}://{host}:{}", self.port.address().port())
     }
 
     /// The address of its Unix socket.
@@ -89,7 +92,7 @@ impl Server {
 
     /// Starts it again; it has forgotten everything.
     pub(crate) async fn start_again(&mut self) {
-        self.child = serve(self.folder.path(), self.port, self.tls, &self.options);
+        self.child = serve(self.folder.path(), self.port.address(), self.tls, &self.options);
         self.is_up().await;
     }
 
@@ -162,10 +165,10 @@ fn reply(stream: &mut BufReader<UnixStream>) -> String {
     }
 }
 
-fn serve(folder: &Path, port: u16, tls: bool, options: &[String]) -> Child {
+fn serve(folder: &Path, address: SocketAddr, tls: bool, options: &[String]) -> Child {
     let log = fs::OpenOptions::new().append(true).create(true).open(folder.join("log"));
     let log = log.expect("a log");
-    let port = port.to_string();
+    let port = address.port().to_string();
     let ports = if tls { ["0", &port] } else { [&port, "0"] };
     let mut command = Command::new(program());
     command.args(["--port", ports[0], "--bind", "127.0.0.1", "--unixsocket"]);
@@ -190,9 +193,4 @@ fn program() -> PathBuf {
         "valkey-server and redis-server are missing: install one (Debian: `valkey-server` or \
          `redis-server`)",
     )
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
