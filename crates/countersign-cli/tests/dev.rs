@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use support::Place;
+use tokio::net::TcpSocket;
 
 /// An issuer that runs until it is dropped.
 struct Issuer {
@@ -72,6 +73,16 @@ impl Drop for Issuer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// An address that nobody else is given as long as the socket is kept, whether the issuer listens
+/// there or not.
+fn port() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("a socket option");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let address = socket.local_addr().expect("an address").to_string();
+    (socket, address)
 }
 
 fn kid_of(place: &Place, token: &str) -> String {
@@ -231,7 +242,9 @@ fn the_token_endpoint_knows_its_client_and_nobody_else() {
 
 #[test]
 fn an_issuer_keeps_its_name_and_stays_on_this_machine() {
-    let place = Place::with_issuer();
+    let (_held, address) = port();
+    let place = Place::new();
+    place.ok(&["dev", "--no-serve", "--listen", &address]);
     let name = place.issuer();
     {
         let issuer = Issuer::start(&place, &["--listen", "127.0.0.1:0"]);
@@ -253,7 +266,8 @@ fn an_issuer_keeps_its_name_and_stays_on_this_machine() {
 #[test]
 fn the_issuer_changes_its_key_by_itself_and_ends_at_ctrl_c() {
     let place = Place::new();
-    let mut issuer = Issuer::start(&place, &["--rotate-every", "50ms"]);
+    let (_held, address) = port();
+    let mut issuer = Issuer::start(&place, &["--rotate-every", "50ms", "--listen", &address]);
     let first = issuer.kids();
     // Each look is a request, so this waits for the issuer and not for a clock.
     while issuer.kids().first() == first.first() {}

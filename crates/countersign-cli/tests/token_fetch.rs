@@ -147,9 +147,10 @@ fn the_exit_code_tells_a_refusal_from_a_broken_connection() {
     let cause = told["error"]["cause"].as_str().expect("a cause");
     assert!(cause.ends_with("/token answered 401 invalid_client"), "{cause}");
 
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
-    let nobody = listener.local_addr().expect("an address");
-    drop(listener);
+    // Bound, so that nobody else listens there either.
+    let held = tokio::net::TcpSocket::new_v4().expect("a socket");
+    held.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let nobody = held.local_addr().expect("an address");
     let run = client_credentials(nobody).fetch(&[], &[]);
     assert_eq!(run.code, 4, "{}", run.stderr);
     assert!(run.stderr.starts_with("error: the source has no token\n"), "{}", run.stderr);

@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
+use server_support::ports::ClosedPort;
 use server_support::time::within;
 use server_support::wire::{client_config, dial, last_words, showing, tls};
 use server_support::{identity, roots};
@@ -68,8 +69,9 @@ fn credentials(ca: &CertificateAuthority, clients: ClientCertificates) -> Server
 async fn axum_serves_http2_over_tls_and_its_handlers_know_the_peer() {
     let ca = CertificateAuthority::new("test CA");
     let credentials = credentials(&ca, ClientCertificates::optional(roots(&ca)));
-    let incoming = credentials.bind("127.0.0.1:0").await.expect("bound");
-    let address = incoming.local_addr().expect("an address");
+    let port = ClosedPort::new();
+    let incoming = credentials.accept(port.listen()).expect("a listener");
+    let address = port.address();
     let (stop, served) = serve(incoming);
 
     let (from, said) = ask(address, client_config(&ca)).await;

@@ -18,6 +18,7 @@ use countersign_testkit::greeter::proto::{
 use countersign_testkit::pki::CertificateAuthority;
 use countersign_testkit::wait::until;
 use server_support::guests::Guests;
+use server_support::ports::ClosedPort;
 use server_support::time::{StoppedTime, settle, within};
 use server_support::wire::{
     PREFACE, SETTINGS, begin_http2, client_config, dial, is_waiting, last_words, tls,
@@ -68,6 +69,8 @@ impl Greeter for Held {
 /// tonic's server on one of our listeners, as users run it.
 struct Server {
     address: SocketAddr,
+    /// Nobody else listens there afterwards.
+    _port: ClosedPort,
     stop: Option<oneshot::Sender<()>>,
     drain: Drain,
     streams: mpsc::UnboundedReceiver<mpsc::UnboundedSender<Reply>>,
@@ -75,9 +78,10 @@ struct Server {
 }
 
 impl Server {
-    async fn start(credentials: &ServerCredentials, grace: Duration) -> Self {
-        let incoming = credentials.bind("127.0.0.1:0").await.expect("bound");
-        let address = incoming.local_addr().expect("an address");
+    fn start(credentials: &ServerCredentials, grace: Duration) -> Self {
+        let port = ClosedPort::new();
+        let incoming = credentials.accept(port.listen()).expect("a listener");
+        let address = port.address();
         let (stop, stopped) = oneshot::channel::<()>();
         let drain = incoming.drain();
         let shutdown = drain.after(
@@ -92,7 +96,7 @@ impl Server {
                 .add_service(GreeterServer::new(Held { streams: asked }))
                 .serve_with_incoming_shutdown(incoming, shutdown),
         );
-        Self { address, stop: Some(stop), drain, streams, served }
+        Self { address, _port: port, stop: Some(stop), drain, streams, served }
     }
 
     fn stop(&mut self) {
@@ -145,7 +149,7 @@ async fn is_refused(address: SocketAddr) -> bool {
 #[tokio::test]
 async fn a_stream_that_finishes_within_the_grace_arrives_whole() {
     let ca = CertificateAuthority::new("test CA");
-    let mut server = Server::start(&tls_credentials(&ca), GRACE).await;
+    let mut server = Server::start(&tls_credentials(&ca), GRACE);
     let channel = channel(&server, &ca).await;
     let (writing, mut reading) = begin_stream(&mut server, &channel).await;
     let time = StoppedTime::begin();
@@ -161,7 +165,7 @@ async fn a_stream_that_finishes_within_the_grace_arrives_whole() {
 #[tokio::test]
 async fn a_stream_that_does_not_finish_is_cut_when_the_grace_is_over_and_not_before() {
     let ca = CertificateAuthority::new("test CA");
-    let mut server = Server::start(&tls_credentials(&ca), GRACE).await;
+    let mut server = Server::start(&tls_credentials(&ca), GRACE);
     let channel = channel(&server, &ca).await;
     let (writing, mut reading) = begin_stream(&mut server, &channel).await;
     let time = StoppedTime::begin();
@@ -182,7 +186,7 @@ async fn a_later_word_brings_the_end_nearer_and_never_puts_it_off() {
     let ca = CertificateAuthority::new("test CA");
     let time = StoppedTime::begin();
     for (first, second) in [(AGES, GRACE), (GRACE, AGES)] {
-        let mut server = Server::start(&tls_credentials(&ca), first).await;
+        let mut server = Server::start(&tls_credentials(&ca), first);
         let channel = channel(&server, &ca).await;
         let (_writing, mut reading) = begin_stream(&mut server, &channel).await;
         server.stop();
@@ -199,7 +203,7 @@ async fn a_later_word_brings_the_end_nearer_and_never_puts_it_off() {
 #[tokio::test]
 async fn a_stop_without_grace_cuts_at_once() {
     let ca = CertificateAuthority::new("test CA");
-    let mut server = Server::start(&tls_credentials(&ca), Duration::ZERO).await;
+    let mut server = Server::start(&tls_credentials(&ca), Duration::ZERO);
     let channel = channel(&server, &ca).await;
     let (_writing, mut reading) = begin_stream(&mut server, &channel).await;
     server.stop();
@@ -214,7 +218,7 @@ async fn a_shutdown_cuts_every_handshake_at_once_and_leaves_calls_their_grace() 
     let ca = CertificateAuthority::new("test CA");
     let forever = ServerLimits::default().handshake_timeout(AGES);
     let credentials = tls_credentials(&ca).limits(forever);
-    let mut server = Server::start(&credentials, AGES).await;
+    let mut server = Server::start(&credentials, AGES);
     let channel = channel(&server, &ca).await;
     let (writing, mut reading) = begin_stream(&mut server, &channel).await;
 
@@ -246,7 +250,7 @@ async fn a_shutdown_cuts_every_handshake_at_once_and_leaves_calls_their_grace() 
 #[tokio::test]
 async fn a_shutdown_with_nothing_but_silent_clients_is_over_at_once() {
     let ca = CertificateAuthority::new("test CA");
-    let mut server = Server::start(&tls_credentials(&ca), AGES).await;
+    let mut server = Server::start(&tls_credentials(&ca), AGES);
     let _time = StoppedTime::begin();
     let tasks = alive_tasks();
     let mut silent = dial(server.address).await;
@@ -261,7 +265,7 @@ async fn nothing_is_left_behind() {
     let ca = CertificateAuthority::new("test CA");
     settle().await;
     let before = alive_tasks();
-    let mut server = Server::start(&tls_credentials(&ca), Duration::ZERO).await;
+    let mut server = Server::start(&tls_credentials(&ca), Duration::ZERO);
     let streaming = channel(&server, &ca).await;
     let (writing, reading) = begin_stream(&mut server, &streaming).await;
     let idle = channel(&server, &ca).await;
@@ -282,7 +286,8 @@ async fn nothing_is_left_behind() {
 async fn a_dropped_listener_closes_and_cuts_handshakes_while_connections_go_on() {
     let forever = ServerLimits::default().handshake_timeout(AGES);
     let credentials = ServerCredentials::insecure().limits(forever);
-    let mut guests = Guests::on_loopback(&credentials).await;
+    let port = ClosedPort::new();
+    let mut guests = Guests::of(credentials.accept(port.listen()).expect("a listener"));
     let _time = StoppedTime::begin();
     let mut client = dial(guests.address()).await;
     begin_http2(&mut client).await;
@@ -389,7 +394,7 @@ async fn stubborn(address: SocketAddr) -> TcpStream {
 #[tokio::test]
 async fn a_peer_that_asks_and_never_reads_the_answers_is_cut_too() {
     const PING: [u8; 17] = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-    let mut server = Server::start(&ServerCredentials::insecure(), Duration::ZERO).await;
+    let mut server = Server::start(&ServerCredentials::insecure(), Duration::ZERO);
     let io = stubborn(server.address).await;
     let pings = PING.repeat(1_000);
     let (mut sent, mut quiet) = (0, 0);
@@ -412,7 +417,7 @@ async fn a_peer_that_never_stops_sending_is_cut_too() {
     use std::io::Write;
     // An answer to a question that nobody asked: the server only reads.
     const PONG: [u8; 17] = [0, 0, 8, 6, 1, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-    let mut server = Server::start(&ServerCredentials::insecure(), Duration::ZERO).await;
+    let mut server = Server::start(&ServerCredentials::insecure(), Duration::ZERO);
     let mut io = stubborn(server.address).await;
     within("it is let in", io.read_exact(&mut [0; 9])).await.expect("the server's SETTINGS");
     let mut io = io.into_std().expect("a socket");

@@ -239,8 +239,9 @@ fn client(address: &str) -> EnvoyRateLimit {
     EnvoyRateLimit::new(channel, "orders")
 }
 
+/// Of which one gate of a thousand has one an hour.
 fn limit() -> Limit {
-    Limit::new(1_000, Duration::from_secs(1)).expect("a limit")
+    Limit::new(1_000, Duration::from_secs(3_600)).expect("a limit")
 }
 
 fn of(caller: &'static str) -> Bucket<'static> {

@@ -1,5 +1,9 @@
 //! Each way in which a connection fails, as both ends read it, with TLS 1.2 and 1.3.
 
+#[path = "support/ports.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod ports;
+
 use std::time::Duration;
 
 use countersign::tls::{HandshakeResult, TlsVersion};
@@ -11,6 +15,7 @@ use countersign_testkit::greeter::TestServer;
 use countersign_testkit::logs::Logs;
 use countersign_testkit::pki::{Certificate, CertificateAuthority};
 use countersign_testkit::wait::until;
+use ports::ClosedPort;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const VERSIONS: [TlsVersion; 2] = [TlsVersion::Tls12, TlsVersion::Tls13];
@@ -449,11 +454,9 @@ async fn a_silent_client_is_cut_at_the_deadline() {
 
 #[tokio::test]
 async fn nobody_listening_and_an_unknown_name_are_told_apart() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
-    let port = listener.local_addr().expect("an address").port();
-    drop(listener);
+    let port = ClosedPort::new();
     let ca = CertificateAuthority::new("test CA");
-    let error = refused(format!("https://127.0.0.1:{port}"), client(&ca)).await;
+    let error = refused(format!("https://{}", port.address()), client(&ca)).await;
     assert_eq!((error.code(), error.stage()), ("DIAL_REFUSED", ConnectStage::Dial), "{error}");
     let error = refused("https://no-such-host.invalid".to_owned(), client(&ca)).await;
     assert_eq!((error.code(), error.stage()), ("RESOLVE_FAILED", ConnectStage::Resolve), "{error}");

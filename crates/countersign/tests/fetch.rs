@@ -1,5 +1,8 @@
 //! Requests of our own: to whom, what they may cost, and what their failures say.
 
+#[path = "support/ports.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod ports;
 #[path = "support/time.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod time;
@@ -19,6 +22,7 @@ use countersign::{ClientTls, Identity, RootCertificates};
 use countersign_testkit::pki::{Certificate, CertificateAuthority};
 use countersign_testkit::wait::until;
 use http::{Method, Request, Response, StatusCode};
+use ports::ClosedPort;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
@@ -559,9 +563,8 @@ async fn an_answer_that_breaks_off_is_no_answer() {
 
 #[tokio::test]
 async fn nobody_there_is_an_error_with_the_host_in_it() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bound");
-    let address = listener.local_addr().expect("an address");
-    drop(listener);
+    let port = ClosedPort::new();
+    let address = port.address();
     let error = fetch(&plain_client(), &format!("http://{address}/")).await.expect_err("nobody");
     assert_eq!(error.to_string(), format!("cannot reach {address}"));
 }

@@ -1,5 +1,9 @@
 //! One runtime per core: shared gate, shared limits, and an end that all reach together.
 
+#[path = "support/ports.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod ports;
+
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
@@ -14,6 +18,7 @@ use countersign_testkit::greeter::proto::{HelloRequest, HelloStreamRequest};
 use countersign_testkit::greeter::{GREETER, Greeter, GreeterClient};
 use countersign_testkit::pki::CertificateAuthority;
 use countersign_testkit::wait::until;
+use ports::ClosedPort;
 use tonic::Code;
 
 fn two() -> NonZeroUsize {
@@ -22,6 +27,8 @@ fn two() -> NonZeroUsize {
 
 struct Stage {
     ca: CertificateAuthority,
+    /// Nobody else listens there afterwards.
+    _port: ClosedPort,
     workers: Workers,
     /// The threads in which calls were served.
     threads: Arc<Mutex<HashSet<std::thread::ThreadId>>>,
@@ -43,12 +50,13 @@ fn stage(limits: ServerLimits) -> Stage {
         .expect("a gate");
     let threads = Arc::new(Mutex::new(HashSet::new()));
     let seen = Arc::clone(&threads);
+    let port = ClosedPort::new();
     let workers = credentials
-        .bind_per_core("127.0.0.1:0", two())
+        .bind_per_core(port.address(), two())
         .expect("bound")
         .serve(move |worker| serve(worker, gate.clone(), Arc::clone(&seen)))
         .expect("started");
-    Stage { ca, workers, threads }
+    Stage { ca, _port: port, workers, threads }
 }
 
 async fn serve(

@@ -24,5 +24,8 @@ mod self_signed;
 mod stage;
 #[path = "support/reached.rs"]
 mod support;
+#[path = "support/time.rs"]
+#[allow(dead_code, reason = "each test file uses a part of it")]
+mod time;
 #[path = "token_sources/token_exchange.rs"]
 mod token_exchange;

@@ -19,8 +19,8 @@ pub struct TestIssuer {
     address: SocketAddr,
     shared: Arc<Shared>,
     accepting: JoinSet<()>,
-    /// Holds the port while nobody listens.
-    reserved: Option<TcpSocket>,
+    /// Holds the port, whether anybody listens there or not.
+    _reserved: TcpSocket,
 }
 
 impl TestIssuer {
@@ -46,7 +46,7 @@ impl TestIssuer {
             address,
             shared: Arc::new(Shared::new(mint)),
             accepting: JoinSet::new(),
-            reserved: Some(reserved),
+            _reserved: reserved,
         };
         issuer.restart();
         issuer
@@ -166,15 +166,8 @@ impl TestIssuer {
     }
 
     /// Stops: connections break, and new ones are refused. The port stays its own.
-    ///
-    /// # Panics
-    ///
-    /// If somebody takes the port at the same moment.
     pub async fn stop(&mut self) {
         self.accepting.shutdown().await;
-        if self.reserved.is_none() {
-            self.reserved = Some(server::reserve(self.address));
-        }
     }
 
     /// Listens again after [`stop`](Self::stop).
@@ -183,8 +176,8 @@ impl TestIssuer {
     ///
     /// If the system has no sockets left.
     pub fn restart(&mut self) {
-        if let Some(socket) = self.reserved.take() {
-            let listener = socket.listen(1024).expect("listening");
+        if self.accepting.is_empty() {
+            let listener = server::reserve(self.address).listen(1024).expect("listening");
             self.accepting.spawn(server::accept(listener, Arc::clone(&self.shared)));
         }
     }

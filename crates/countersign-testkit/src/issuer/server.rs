@@ -120,10 +120,13 @@ impl State {
     }
 }
 
-/// Binds the port of an address without listening: others are refused, and nobody can take it.
+/// Binds the port of an address without listening: others are refused, and nobody can take it
+/// but sockets of this kind.
 pub(super) fn reserve(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_reuseaddr(true).expect("a socket option");
+    #[cfg(unix)]
+    socket.set_reuseport(true).expect("a socket option");
     socket.bind(address).expect("the port is free");
     socket
 }

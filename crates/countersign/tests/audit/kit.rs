@@ -78,8 +78,10 @@ pub(crate) struct Sink {
 struct State {
     events: Vec<Value>,
     hangs: bool,
-    /// How often in a row it says *again*.
-    fails: usize,
+    /// Says *again*.
+    fails: bool,
+    /// How often it said so.
+    failed: u64,
     loses: bool,
     panics: bool,
 }
@@ -108,8 +110,12 @@ impl Sink {
         self.change(|state| state.hangs = false);
     }
 
-    pub(crate) fn fails(&self, times: usize) {
-        self.change(|state| state.fails = times);
+    pub(crate) fn fails(&self, fails: bool) {
+        self.change(|state| state.fails = fails);
+    }
+
+    pub(crate) fn failed(&self) -> u64 {
+        self.lock().failed
     }
 
     pub(crate) fn loses(&self, loses: bool) {
@@ -137,8 +143,8 @@ impl AuditSink for Sink {
         while state.hangs {
             state = self.state.1.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if state.fails > 0 {
-            state.fails -= 1;
+        if state.fails {
+            state.failed += 1;
             return Err(io::Error::from(io::ErrorKind::StorageFull).into());
         }
         if state.loses {

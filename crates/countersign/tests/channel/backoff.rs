@@ -58,7 +58,8 @@ async fn after_a_failure_calls_fail_at_once_with_its_error_and_nobody_dials_unti
 #[tokio::test(start_paused = true)]
 async fn delays_grow_with_every_failure_and_begin_anew_after_a_success() {
     let time = StoppedTime::hold();
-    let mute = MuteServer::hanging_up().await;
+    let port = ClosedPort::new();
+    let mute = MuteServer::hanging_up_on(port.listen());
     let channel = lazy(mute.http());
     failing(&channel).await;
     for (delay, dials) in [(10_000, 2), (16_000, 3)] {
@@ -74,13 +75,11 @@ async fn delays_grow_with_every_failure_and_begin_anew_after_a_success() {
     let listener = mute.into_listener();
     let server = Recorder::on(listener, Answer::Reply);
     call(&channel, hello()).await.expect("an answer");
-    let target = server.address();
     server.stop().await;
     let refused = failing(&channel).await;
     assert_eq!(connect_code(&refused), "DIAL_REFUSED", "{refused:?}");
 
-    let listener = tokio::net::TcpListener::bind(target).await.expect("bound again");
-    let server = Recorder::on(listener, Answer::Reply);
+    let server = Recorder::on(port.listen(), Answer::Reply);
     time.advance(Duration::from_millis(9_999)).await;
     failing(&channel).await;
     time.advance(Duration::from_millis(1)).await;
@@ -100,7 +99,7 @@ async fn a_call_that_waits_for_ready_succeeds_when_the_server_appears() {
     let status = failing(&channel).await;
     assert_eq!(connect_code(&status), "DIAL_REFUSED", "a call that does not wait: {status:?}");
 
-    let server = Recorder::on(port.open(), Answer::Reply);
+    let server = Recorder::on(port.listen(), Answer::Reply);
     time.advance(Duration::from_millis(9_999)).await;
     assert!(!waiting.is_finished() && server.calls().is_empty());
     time.advance(Duration::from_millis(1)).await;
@@ -162,7 +161,7 @@ async fn a_call_that_joins_a_second_dial_is_told_why_the_first_one_failed() {
     let port = ClosedPort::new();
     let channel = lazy(format!("http://{}", port.address()));
     failing(&channel).await;
-    let server = MuteServer::silent_on(port.open());
+    let server = MuteServer::silent_on(port.listen());
     time.advance(Duration::from_secs(10)).await;
     for wait in [true, false] {
         let channel = channel.clone();
@@ -188,7 +187,7 @@ async fn waiting_until_ready_ends_with_the_error_of_the_dial() {
     let error = channel.ready().await.expect_err("nobody listens");
     assert_eq!(error.code(), "DIAL_REFUSED");
 
-    let server = Recorder::on(port.open(), Answer::Reply);
+    let server = Recorder::on(port.listen(), Answer::Reply);
     let error = channel.ready().await.expect_err("it is too soon");
     assert_eq!(error.code(), "DIAL_REFUSED");
     time.advance(Duration::from_secs(10)).await;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use countersign::{Backoff, Balancing, Channel, ChannelBuilder, ChannelCredentials};
-use tokio::net::TcpListener;
 use tonic::Code;
 
 use crate::support::{
@@ -56,16 +55,15 @@ async fn pick_first_sticks_to_one_address() {
 
 #[tokio::test]
 async fn pick_first_stays_with_the_second_address_when_the_first_returns() {
-    let first = Recorder::plaintext(Answer::Reply).await;
+    let port = ClosedPort::new();
+    let first = Recorder::on(port.listen(), Answer::Reply);
     let second = Recorder::plaintext(Answer::Reply).await;
-    let address = first.address();
-    let builder = channel_to(&[address, second.address()]);
+    let builder = channel_to(&[port.address(), second.address()]);
     let channel = builder.connect().await.expect("connected");
     calls(&channel, 5).await;
     first.stop().await;
     calls(&channel, 5).await;
-    let listener = TcpListener::bind(address).await.expect("bound again");
-    let first = Recorder::on(listener, Answer::Reply);
+    let first = Recorder::on(port.listen(), Answer::Reply);
     calls(&channel, 5).await;
     assert_eq!((first.connections(), second.calls().len()), (0, 10));
 }
@@ -138,7 +136,7 @@ async fn round_robin_leaves_a_dead_server_out_and_takes_it_back() {
     assert_eq!(alive.each_ref().map(Recorder::connections), [1; 2]);
     assert!(alive.iter().all(|server| server.calls().len() >= 10), "both are called");
 
-    let back = Recorder::on(dead.open(), Answer::Reply);
+    let back = Recorder::on(dead.listen(), Answer::Reply);
     calls(&channel, 30).await;
     assert_eq!(back.connections(), 0, "it is left alone until the delay is over");
     time.advance(Duration::from_secs(10)).await;
@@ -162,9 +160,9 @@ async fn round_robin_does_not_dial_a_dead_server_with_every_call() {
 async fn round_robin_loses_no_call_when_a_server_says_goodbye_and_later_returns() {
     let time = StoppedTime::hold();
     let stays = Recorder::plaintext(Answer::Reply).await;
-    let goes = Recorder::plaintext(Answer::Reply).await;
-    let address = goes.address();
-    let builder = channel_to(&[stays.address(), address]);
+    let port = ClosedPort::new();
+    let goes = Recorder::on(port.listen(), Answer::Reply);
+    let builder = channel_to(&[stays.address(), port.address()]);
     let channel = builder.balancing(Balancing::RoundRobin).connect().await.expect("connected");
     for server in [&stays, &goes] {
         server.open(1).await;
@@ -173,8 +171,7 @@ async fn round_robin_loses_no_call_when_a_server_says_goodbye_and_later_returns(
     goes.stop().await;
     calls(&channel, 10).await;
 
-    let listener = TcpListener::bind(address).await.expect("bound again");
-    let returns = Recorder::on(listener, Answer::Reply);
+    let returns = Recorder::on(port.listen(), Answer::Reply);
     time.advance(Duration::from_secs(10)).await;
     calls(&channel, 3).await;
     returns.open(1).await;

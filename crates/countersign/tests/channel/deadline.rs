@@ -1,6 +1,8 @@
 //! A call's deadline covers all of it: dialling, credentials, and the answer to its last byte.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use countersign::credentials::{
@@ -13,12 +15,11 @@ use countersign::{
 use countersign_testkit::greeter::GreeterClient;
 use countersign_testkit::greeter::proto::HelloStreamRequest;
 use countersign_testkit::pki::CertificateAuthority;
+use countersign_testkit::wait::until;
 use tokio::task::JoinHandle;
 use tonic::{Code, Request, Status};
 
-use crate::support::{
-    Answer, MuteServer, Recorder, StoppedTime, call, hello, kernel_has_its_turn, roots,
-};
+use crate::support::{Answer, MuteServer, Recorder, StoppedTime, call, hello, roots};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -123,18 +124,25 @@ async fn a_call_whose_deadline_has_passed_is_not_sent() {
 async fn the_server_is_told_what_is_left_after_connecting_and_authenticating() {
     let time = StoppedTime::hold();
     let server = Recorder::plaintext(Answer::Reply).await;
-    let credentials = ChannelCredentials::local().with_call_credentials(Slow(4 * SECOND));
+    let slow = Slow::default();
+    let names = SlowNames { takes: 3 * SECOND, address: server.address(), asked: slow.clone() };
+    let credentials = ChannelCredentials::local().with_call_credentials(slow.clone());
     let channel = Channel::builder("http://orders.example", credentials)
-        .resolver(SlowNames { takes: 3 * SECOND, address: server.address() })
+        .resolver(names)
         .connect_lazy()
         .expect("a channel");
     let first = calling(&channel, 10 * SECOND);
-    pass(&time, &first).await;
+    // What sockets do meanwhile takes none of the time.
+    slow.asked(1).await;
+    time.advance(3 * SECOND).await;
+    slow.asked(2).await;
+    time.advance(4 * SECOND).await;
     first.await.expect("joined").expect("an answer");
     assert_eq!(server.last().header("grpc-timeout"), "3000000u");
 
     let second = calling(&channel, 10 * SECOND);
-    pass(&time, &second).await;
+    slow.asked(3).await;
+    time.advance(4 * SECOND).await;
     second.await.expect("joined").expect("an answer");
     assert_eq!(server.last().header("grpc-timeout"), "6000000u", "connected already");
 
@@ -142,12 +150,14 @@ async fn the_server_is_told_what_is_left_after_connecting_and_authenticating() {
         let channel = channel.clone();
         async move { call(&channel, hello()).await }
     });
-    pass(&time, &without).await;
+    slow.asked(4).await;
+    time.advance(4 * SECOND).await;
     without.await.expect("joined").expect("an answer");
     assert_eq!(server.last().header("grpc-timeout"), "", "no deadline");
 
     let never = calling(&channel, 3 * SECOND);
-    pass(&time, &never).await;
+    slow.asked(5).await;
+    time.advance(3 * SECOND).await;
     let status = never.await.expect("joined").expect_err("the deadline passed");
     assert_eq!(phase(&status), CallPhase::Credentials);
     assert_eq!(server.calls().len(), 3);
@@ -195,21 +205,24 @@ async fn connected(server: &Recorder) -> Channel {
     countersign::connect(server.http(), ChannelCredentials::insecure()).await.expect("connected")
 }
 
-/// Passes the time by and by, until the task has ended.
-async fn pass<T>(time: &StoppedTime, task: &JoinHandle<T>) {
-    for _ in 0..20 {
-        // What sockets do meanwhile takes none of it.
-        kernel_has_its_turn().await;
-        if task.is_finished() {
-            return;
-        }
-        time.advance(SECOND).await;
-    }
+/// Credentials that are fetched for four seconds, and how often somebody had to wait.
+#[derive(Clone, Debug, Default)]
+struct Slow {
+    asked: Arc<AtomicUsize>,
 }
 
-/// Credentials that are fetched for so long.
-#[derive(Debug)]
-struct Slow(Duration);
+impl Slow {
+    /// Waits until so many have begun to wait.
+    async fn asked(&self, times: usize) {
+        until("somebody has to wait", || self.asked.load(Ordering::SeqCst) == times).await;
+    }
+
+    async fn wait(&self, time: Duration) {
+        let waited = tokio::time::sleep(time);
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        waited.await;
+    }
+}
 
 #[countersign::async_trait]
 impl CallCredentials for Slow {
@@ -219,7 +232,7 @@ impl CallCredentials for Slow {
         _security: &ChannelSecurityInfo,
         metadata: &mut CallMetadata,
     ) -> Result<(), CallCredentialsError> {
-        tokio::time::sleep(self.0).await;
+        self.wait(4 * SECOND).await;
         Ok(metadata.insert("x-key", "value")?)
     }
 
@@ -233,12 +246,13 @@ impl CallCredentials for Slow {
 struct SlowNames {
     takes: Duration,
     address: SocketAddr,
+    asked: Slow,
 }
 
 #[countersign::async_trait]
 impl Resolve for SlowNames {
     async fn resolve(&self, _host: &str, _port: u16) -> std::io::Result<Vec<SocketAddr>> {
-        tokio::time::sleep(self.takes).await;
+        self.asked.wait(self.takes).await;
         Ok(vec![self.address])
     }
 }

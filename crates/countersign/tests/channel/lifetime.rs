@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tonic::Code;
 
 use crate::support::{
-    Answer, Proxy, Recorder, StoppedTime, call, connect_code, finishes, held, hello,
+    Answer, ClosedPort, Proxy, Recorder, StoppedTime, call, connect_code, finishes, held, hello,
     kernel_has_its_turn, plaintext,
 };
 
@@ -28,8 +28,9 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 async fn a_channel_reconnects_when_its_server_restarts_on_the_same_port() {
     let time = StoppedTime::hold();
     let credentials = ServerCredentials::insecure();
-    let server = TestServer::start(credentials.bind("127.0.0.1:0").await.expect("bound"), None);
-    let address = server.address();
+    let port = ClosedPort::new();
+    let listen = || credentials.accept(port.listen()).expect("a listener");
+    let server = TestServer::start(listen(), None);
     let channel = plaintext(server.http("127.0.0.1"))
         .backoff(Backoff::between(SECOND, SECOND))
         .connect()
@@ -41,14 +42,15 @@ async fn a_channel_reconnects_when_its_server_restarts_on_the_same_port() {
     let status = call(&channel, hello()).await.expect_err("there is no server");
     assert_eq!(connect_code(&status), "DIAL_REFUSED", "{status:?}");
 
-    let _server = TestServer::start(credentials.bind(address).await.expect("bound again"), None);
+    let _server = TestServer::start(listen(), None);
     time.advance(2 * SECOND).await;
     call(&channel, hello()).await.expect("an answer");
 }
 
 #[tokio::test]
 async fn a_call_that_never_left_goes_to_another_connection_with_fresh_credentials() {
-    let goes = Recorder::plaintext(Answer::Reply).await;
+    let port = ClosedPort::new();
+    let goes = Recorder::on(port.listen(), Answer::Reply);
     let stays = Recorder::plaintext(Answer::Reply).await;
     let tokens = Tokens::default();
     let credentials = ChannelCredentials::local().with_call_credentials(tokens.clone());
@@ -66,7 +68,8 @@ async fn a_call_that_never_left_goes_to_another_connection_with_fresh_credential
 
 #[tokio::test]
 async fn a_call_that_left_is_not_sent_a_second_time() {
-    let goes = Recorder::plaintext(Answer::Nothing).await;
+    let port = ClosedPort::new();
+    let goes = Recorder::on(port.listen(), Answer::Nothing);
     let stays = Recorder::plaintext(Answer::Reply).await;
     let target = format!("ipv4:{},{}", goes.address(), stays.address());
     let channel = plaintext(target).connect().await.expect("connected");
@@ -171,7 +174,8 @@ async fn a_connection_that_is_never_idle_for_too_long_stays_without_a_timeout() 
 
 #[tokio::test]
 async fn the_longest_durations_there_are_mean_never() {
-    let server = Recorder::plaintext(Answer::Reply).await;
+    let port = ClosedPort::new();
+    let server = Recorder::on(port.listen(), Answer::Reply);
     let channel = plaintext(server.http())
         .backoff(Backoff::between(Duration::MAX, Duration::MAX))
         .connect_timeout(Duration::MAX)

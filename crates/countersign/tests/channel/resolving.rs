@@ -196,7 +196,8 @@ async fn a_resolver_that_panics_fails_the_call_and_is_asked_again() {
 #[tokio::test(start_paused = true)]
 async fn a_name_is_resolved_again_after_a_loss_and_not_before_thirty_seconds() {
     let time = StoppedTime::hold();
-    let old = Recorder::plaintext(Answer::Reply).await;
+    let port = ClosedPort::new();
+    let old = Recorder::on(port.listen(), Answer::Reply);
     let new = Recorder::plaintext(Answer::Reply).await;
     let names = Names::new(Ok(&[old.address()]));
     let channel = names.channel().connect().await.expect("connected");
@@ -260,7 +261,8 @@ async fn pick_first_keeps_its_connection_as_long_as_its_address_is_among_the_oth
         ("one less behind it", &[first, second], &[first], true),
         ("gone", &[first], &[second], false),
     ] {
-        let goes = Recorder::plaintext(Answer::Reply).await;
+        let port = ClosedPort::new();
+        let goes = Recorder::on(port.listen(), Answer::Reply);
         let names = Names::new(Ok(&[&[goes.address()], before].concat()));
         let channel = names.channel().connect().await.expect("connected");
         // A loss, so that the name is asked for again.

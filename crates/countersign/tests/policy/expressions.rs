@@ -273,7 +273,8 @@ fn mangled_expressions_are_refused_or_evaluated() {
     assert!(read > 5, "{read}");
 }
 
-/// Two million comparisons, and a bound that a slow machine keeps too.
+/// Two million comparisons, and a bound that a slow machine keeps too, and one that does a lot
+/// besides.
 #[test]
 fn the_dearest_expression_within_the_bounds_ends_soon() {
     let numbers: Vec<_> = (0..500).collect();
@@ -285,8 +286,22 @@ fn the_dearest_expression_within_the_bounds_ends_soon() {
     }
     let policy = policy(&allowing(&expression));
     let call = Call::to("/orders.v1.Orders/Get").by(token(claims));
-    let begin = std::time::Instant::now();
+    let begin = processor_time();
     assert!(call.decided(&policy).0);
-    let took = begin.elapsed();
+    let took = processor_time() - begin;
     assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+/// What this thread has had of a processor.
+#[cfg(unix)]
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.try_into().expect("it is not negative")
+}
+
+#[cfg(not(unix))]
+fn processor_time() -> Duration {
+    static BEGIN: std::sync::LazyLock<std::time::Instant> =
+        std::sync::LazyLock::new(std::time::Instant::now);
+    BEGIN.elapsed()
 }

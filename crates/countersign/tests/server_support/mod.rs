@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
 pub(crate) mod guests;
+#[path = "../support/ports.rs"]
+pub(crate) mod ports;
 pub(crate) mod time;
 pub(crate) mod wire;
 

@@ -40,7 +40,11 @@ impl MuteServer {
 
     /// Closes every connection at once.
     pub(crate) async fn hanging_up() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        Self::hanging_up_on(TcpListener::bind("127.0.0.1:0").await.expect("bound"))
+    }
+
+    /// Closes every connection at once, where somebody listened already.
+    pub(crate) fn hanging_up_on(listener: TcpListener) -> Self {
         Self::start(listener, Manner::HangingUp)
     }
 

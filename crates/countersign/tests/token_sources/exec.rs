@@ -10,6 +10,7 @@ use countersign::credentials::{CachedToken, ExecPlugin};
 use countersign_testkit::wait::until;
 
 use crate::stage::{call, chain};
+use crate::time::StoppedTime;
 
 struct Program {
     folder: tempfile::TempDir,
@@ -106,8 +107,9 @@ async fn a_program_that_fails_is_told_with_its_words() {
     assert_eq!(error.to_string(), "cannot start the program `/no/such/program`");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_program_is_killed_when_its_time_is_over_or_nobody_wants_its_token() {
+    let time = StoppedTime::hold();
     let forever = "echo $$ > \"$1\"; exec tail -f /dev/null";
     let program = Program::new(forever);
     let pid_file = program.folder.path().join("pid");
@@ -116,10 +118,14 @@ async fn a_program_is_killed_when_its_time_is_over_or_nobody_wants_its_token() {
 
     let limit = Duration::from_millis(500);
     let credentials = CachedToken::new(program.plugin().arg(&pid_file).timeout(limit));
-    let error = call(&credentials).await.expect_err("no token in time");
-    assert!(error.is_transient(), "{error}");
+    let calling = tokio::spawn(async move { call(&credentials).await });
+    until("it runs", || pid().parse::<u32>().is_ok()).await;
     let first = pid();
-    assert!(!first.is_empty());
+    time.advance(limit - Duration::from_millis(1)).await;
+    assert!(runs(&first) && !calling.is_finished());
+    time.advance(Duration::from_millis(1)).await;
+    let error = calling.await.expect("joined").expect_err("no token in time");
+    assert!(error.is_transient(), "{error}");
     until("it is gone", || !runs(&first)).await;
 
     std::fs::remove_file(&pid_file).expect("removed");
