@@ -31,5 +31,9 @@ pub fn tell(answer: Result<Response<HelloReply>, Status>) {
 #[doc = include_str!("../../docs/book/src/first-server.md")]
 #[doc = include_str!("../../docs/book/src/from-tonic.md")]
 #[doc = include_str!("../../docs/book/src/testing.md")]
-#[doc = include_str!("../../docs/book/src/kubernetes.md")]
 struct Book;
+
+/// Signals are Unix's.
+#[cfg(all(doctest, unix))]
+#[doc = include_str!("../../docs/book/src/kubernetes.md")]
+struct BookOfPods;

@@ -76,13 +76,13 @@ impl Drop for Issuer {
 }
 
 /// An address that nobody else is given as long as the socket is kept, whether the issuer listens
-/// there or not.
-fn port() -> (TcpSocket, String) {
+/// there or not. Only Linux lets it listen beside the socket; elsewhere none is kept.
+fn port() -> (Option<TcpSocket>, String) {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_reuseaddr(true).expect("a socket option");
     socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
     let address = socket.local_addr().expect("an address").to_string();
-    (socket, address)
+    (cfg!(target_os = "linux").then_some(socket), address)
 }
 
 fn kid_of(place: &Place, token: &str) -> String {

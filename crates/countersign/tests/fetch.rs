@@ -1,5 +1,8 @@
 //! Requests of our own: to whom, what they may cost, and what their failures say.
 
+#[cfg(unix)]
+#[path = "support/pipe.rs"]
+mod pipe;
 #[path = "support/ports.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod ports;
@@ -22,6 +25,8 @@ use countersign::{ClientTls, Identity, RootCertificates};
 use countersign_testkit::pki::{Certificate, CertificateAuthority};
 use countersign_testkit::wait::until;
 use http::{Method, Request, Response, StatusCode};
+#[cfg(unix)]
+use pipe::Pipe;
 use ports::ClosedPort;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -360,10 +365,9 @@ async fn however_many_ask_at_the_same_time_files_are_read_once() {
     let config = server_config(&ca.server(&["localhost"]), None);
     let server = Server::tls(Script::Say(answer("{}")), config).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("ca.pem");
-    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
-    assert!(made.success());
-    let client = HttpsClient::new(ClientTls::only_roots(RootCertificates::from_pem_file(&path)));
+    let pipe = Pipe::new(folder.path().join("ca.pem"));
+    let roots = RootCertificates::from_pem_file(pipe.path());
+    let client = HttpsClient::new(ClientTls::only_roots(roots));
     let asking: Vec<_> = (0..20)
         .map(|_| {
             let (client, url) = (client.clone(), server.https());
@@ -374,7 +378,7 @@ async fn however_many_ask_at_the_same_time_files_are_read_once() {
         tokio::task::yield_now().await;
     }
     // Whoever reads a pipe takes what is in it.
-    std::fs::write(&path, ca.certificate_pem()).expect("written");
+    std::fs::write(pipe.path(), ca.certificate_pem()).expect("written");
     for one in asking {
         one.await.expect("no panic").expect("an answer");
     }

@@ -49,7 +49,7 @@ pub(crate) async fn settle() {
     }
 }
 
-/// Fails when `future` takes more than 20 s of real time, where it would hang.
+/// Fails when `future` takes more than a minute of real time, where it would hang.
 pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
     let mut future = pin!(future);
     tokio::select! {

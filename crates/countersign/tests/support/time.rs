@@ -17,9 +17,8 @@ impl StoppedTime {
     /// Holds the paused time of the current runtime.
     pub(crate) fn hold() -> Self {
         let (held, dropped) = mpsc::channel::<()>();
-        // Not forever: a test that waits in vain then fails by its own timers. But longer than
-        // ten thousand calls take on a machine that does a lot besides.
-        tokio::task::spawn_blocking(move || dropped.recv_timeout(Duration::from_secs(900)));
+        // Not forever: a test that waits in vain then fails by its own timers.
+        tokio::task::spawn_blocking(move || dropped.recv_timeout(Duration::from_secs(240)));
         Self { _held: held }
     }
 
