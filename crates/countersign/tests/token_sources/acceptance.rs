@@ -6,7 +6,11 @@ const GRANTS: &str = include_str!("grants.rs");
 const EXCHANGE: &str = include_str!("token_exchange.rs");
 const SELF_SIGNED: &str = include_str!("self_signed.rs");
 const PLUMBING: &str = include_str!("plumbing.rs");
-const CALLS: &str = include_str!("../call_credentials.rs");
+const ASKING: &str = include_str!("../call_credentials/asking.rs");
+const AUTHORITY: &str = include_str!("../call_credentials/authority.rs");
+const FAILING: &str = include_str!("../call_credentials/failing.rs");
+const METADATA: &str = include_str!("../call_credentials/metadata.rs");
+const TRAVEL: &str = include_str!("../call_credentials/travel.rs");
 const CACHE: &str = include_str!("../../src/credentials/cache/tests.rs");
 const AUDIENCE: &str = include_str!("../../src/credentials/call.rs");
 const CHANNEL: &str = include_str!("../../src/credentials/channel.rs");
@@ -15,10 +19,10 @@ const CASES: [(&str, &str, &str); 59] = [
     ("JW-01", FILE, "jw_01_an_empty_path_is_refused_and_a_missing_file_is_not"),
     ("JW-02", PLUMBING, "jw_02_a_token_arrives_exactly_once_either_way"),
     ("JW-03", PLUMBING, "over_plaintext_nothing_leaves_and_no_source_is_asked"),
-    ("JW-04", CALLS, "tls_with_credentials_cannot_be_pointed_at_a_plaintext_target"),
+    ("JW-04", TRAVEL, "tls_with_credentials_cannot_be_pointed_at_a_plaintext_target"),
     // Its documentation has what does not compile, as a test.
     ("JW-04", CHANNEL, "insecure"),
-    ("JW-05", CALLS, "a_bearer_token_and_an_api_key_never_leave_over_plaintext"),
+    ("JW-05", TRAVEL, "a_bearer_token_and_an_api_key_never_leave_over_plaintext"),
     ("JW-06", FILE, "jw_06_a_missing_file_is_unavailable"),
     ("JW-07", FILE, "jw_07_and_08_what_is_no_token_is_unauthenticated"),
     ("JW-08", FILE, "jw_07_and_08_what_is_no_token_is_unauthenticated"),
@@ -52,26 +56,26 @@ const CASES: [(&str, &str, &str); 59] = [
     ("ID-07", PLUMBING, "over_plaintext_nothing_leaves_and_no_source_is_asked"),
     ("OA-01", SELF_SIGNED, "oa_01_the_audience_is_the_host_with_a_slash"),
     // An audience that is no URI cannot arise: the authority was parsed before.
-    ("OA-02", CALLS, "a_call_may_be_addressed_to_what_the_servers_certificate_vouches_for"),
-    ("CC-01", CALLS, "text_and_binary_metadata_arrive_as_they_were_given"),
-    ("CC-02", CALLS, "text_and_binary_metadata_arrive_as_they_were_given"),
+    ("OA-02", AUTHORITY, "a_call_may_be_addressed_to_what_the_servers_certificate_vouches_for"),
+    ("CC-01", METADATA, "text_and_binary_metadata_arrive_as_they_were_given"),
+    ("CC-02", METADATA, "text_and_binary_metadata_arrive_as_they_were_given"),
     // Ours replace and do not add up: exactly one `authorization` leaves.
-    ("CC-03", CALLS, "credentials_of_a_call_replace_those_of_the_channel"),
-    ("CC-04", CALLS, "metadata_that_may_not_be_sent_fails_the_call_and_names_its_key"),
-    ("CC-05", CALLS, "a_failure_keeps_its_code_and_text_unless_the_code_belongs_to_applications"),
-    ("CC-06", CALLS, "a_failure_keeps_its_code_and_text_unless_the_code_belongs_to_applications"),
-    ("CC-07", CALLS, "a_failure_without_a_code_is_unavailable_or_unauthenticated_by_its_kind"),
-    ("CC-08", CALLS, "credentials_know_the_call_they_are_asked_for"),
-    ("CC-08", CALLS, "credentials_are_asked_after_there_is_a_connection_and_once_for_each_call"),
-    ("CC-09", CALLS, "text_and_binary_metadata_arrive_as_they_were_given"),
+    ("CC-03", METADATA, "credentials_of_a_call_replace_those_of_the_channel"),
+    ("CC-04", METADATA, "metadata_that_may_not_be_sent_fails_the_call_and_names_its_key"),
+    ("CC-05", FAILING, "a_failure_keeps_its_code_and_text_unless_the_code_belongs_to_applications"),
+    ("CC-06", FAILING, "a_failure_keeps_its_code_and_text_unless_the_code_belongs_to_applications"),
+    ("CC-07", FAILING, "a_failure_without_a_code_is_unavailable_or_unauthenticated_by_its_kind"),
+    ("CC-08", ASKING, "credentials_know_the_call_they_are_asked_for"),
+    ("CC-08", ASKING, "credentials_are_asked_after_there_is_a_connection_and_once_for_each_call"),
+    ("CC-09", METADATA, "text_and_binary_metadata_arrive_as_they_were_given"),
     ("CC-10", AUDIENCE, "the_audience_leaves_out_the_https_port_and_the_method"),
-    ("CC-11", CALLS, "metadata_that_may_not_be_sent_fails_the_call_and_names_its_key"),
-    ("CC-12", CALLS, "tls_alone_both_and_credentials_alone_work"),
+    ("CC-11", METADATA, "metadata_that_may_not_be_sent_fails_the_call_and_names_its_key"),
+    ("CC-12", TRAVEL, "tls_alone_both_and_credentials_alone_work"),
     // Our channel has no retry policy of its own.
-    ("CC-13", CALLS, "a_failed_call_is_not_tried_again_and_the_next_one_asks_anew"),
+    ("CC-13", FAILING, "a_failed_call_is_not_tried_again_and_the_next_one_asks_anew"),
     (
         "SL-01",
-        CALLS,
+        TRAVEL,
         "credentials_travel_over_connections_that_protect_them_and_are_not_asked_over_others",
     ),
     ("SL-02", PLUMBING, "sl_01_to_05_a_level_passes_where_it_is_enough"),
@@ -81,7 +85,7 @@ const CASES: [(&str, &str, &str); 59] = [
     ("SL-05", PLUMBING, "sl_01_to_05_a_level_passes_where_it_is_enough"),
     (
         "SL-05",
-        CALLS,
+        TRAVEL,
         "credentials_travel_over_connections_that_protect_them_and_are_not_asked_over_others",
     ),
 ];

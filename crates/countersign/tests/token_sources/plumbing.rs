@@ -123,7 +123,7 @@ impl CallCredentials for Needing {
     }
 }
 
-/// With levels that none of our connections has; what they have is in `call_credentials.rs`. Who
+/// With levels that none of our connections has; what they have is in `call_credentials`. Who
 /// does not say a level has the least, which grpc-go lets pass.
 #[tokio::test]
 async fn sl_01_to_05_a_level_passes_where_it_is_enough() {
