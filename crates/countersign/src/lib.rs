@@ -76,6 +76,8 @@ pub mod credentials;
 pub mod danger;
 mod digest;
 pub mod fetch;
+#[cfg(all(test, unix))]
+mod fifo;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -455,6 +455,38 @@ async fn who_was_let_through_as_nobody_makes_room_for_callers_and_not_for_others
     anybody().await.expect_err("and from others as well");
 }
 
+#[tokio::test]
+async fn without_a_gate_a_client_certificate_keeps_the_place_and_whoever_has_none_makes_room() {
+    let ca = CertificateAuthority::new("test CA");
+    let credentials = ServerCredentials::tls(identity(&ca.server(&["localhost"])))
+        .client_certificates(ClientCertificates::optional(roots(&ca)))
+        .build()
+        .expect("server credentials")
+        .limits(ServerLimits::default().max_connections(2));
+    // Its layer is `PeerInfoLayer`.
+    let server = TestServer::start(credentials.bind("127.0.0.1:0").await.expect("bound"), None);
+    let streams = async |tls: ClientTls| {
+        let channel = connect(server.https("localhost"), ChannelCredentials::tls(tls)).await?;
+        let request = HelloStreamRequest { name: "you".to_owned(), count: u32::MAX };
+        let replies = GreeterClient::new(channel.clone()).say_hello_stream(request).await;
+        let mut replies = replies.expect("everybody may").into_inner();
+        replies.message().await.expect("a reply");
+        Ok::<_, countersign::ConnectError>((channel, replies))
+    };
+    let anybody = || ClientTls::only_roots(roots(&ca));
+    let somebody = || anybody().identity(identity(&ca.client(&["orders"])));
+    let (_guest, mut cut) = streams(anybody()).await.expect("room");
+    let (_first, mut lives) = streams(somebody()).await.expect("room");
+    let second = streams(somebody()).await.expect("the one without a certificate made room");
+    while let Ok(reply) = cut.message().await {
+        reply.expect("it does not end well");
+    }
+    streams(somebody()).await.expect_err("certificates keep their places");
+    streams(anybody()).await.expect_err("and from others as well");
+    lives.message().await.expect("it lives").expect("a reply");
+    drop(second);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_agreed_on_http1_and_says_nothing_is_cut_at_the_deadline() {
     let time = StoppedTime::hold();

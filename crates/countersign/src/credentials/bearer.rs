@@ -51,8 +51,8 @@ impl BearerToken {
     /// The token in a file, white space around it removed.
     ///
     /// Nothing is read before the first call. The file is read again
-    /// [`REREAD_AFTER`](Self::REREAD_AFTER) the last reading, by one call at a time; while it
-    /// cannot be read, the last token goes on being sent. A call fails with `UNAVAILABLE` when the
+    /// [`REREAD_AFTER`](Self::REREAD_AFTER) the last reading began, by one call at a time; while
+    /// it cannot be read, the last token goes on being sent. A call fails with `UNAVAILABLE` when the
     /// file cannot be read, or not within 10 s, and no token is known, and with `UNAUTHENTICATED`
     /// when there is no token in it.
     pub fn from_file(path: impl AsRef<Path>) -> Self {
@@ -125,14 +125,13 @@ struct Reading {
 
 struct Pending {
     task: JoinHandle<Read>,
-    /// Who comes later waits no longer.
-    until: Instant,
+    began: Instant,
 }
 
 type Read = Result<HeaderValue, CallCredentialsError>;
 
 impl TokenFile {
-    /// How long a call waits for a reading.
+    /// How long a call waits for a reading; who comes later waits no longer than the first.
     const LONGEST: Duration = Duration::from_secs(10);
 
     fn fresh(&self) -> Option<HeaderValue> {
@@ -155,17 +154,37 @@ impl TokenFile {
     }
 
     async fn read(&self, pending: &mut Option<Pending>) -> Read {
+        // What came back after everybody had left is newer than what is known, and as old as the
+        // beginning of its reading. A failure is about to show again if it lasts.
+        if pending.as_ref().is_some_and(|pending| pending.task.is_finished())
+            && let (Ok(value), began) = self.outcome(pending).await
+        {
+            self.know(value, began);
+        }
         if let Some(value) = self.fresh() {
             return Ok(value);
         }
-        // What came back after everybody had left may be old.
-        drop(pending.take_if(|pending| pending.task.is_finished()));
-        let Pending { task, until } = pending.get_or_insert_with(|| {
+        let (read, began) = self.outcome(pending).await;
+        match (read, self.last.load_full()) {
+            (Ok(value), _) => Ok(self.know(value, began)),
+            (Err(error), Some(last)) => {
+                tracing::warn!(error = chain(&error), "keeping the last token of the file");
+                // Asked again after the same time, not by every call.
+                Ok(self.know(last.value.clone(), Instant::now()))
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// What the reading that was begun comes to, or else a new one, and when that began.
+    async fn outcome(&self, pending: &mut Option<Pending>) -> (Read, Instant) {
+        let Pending { task, began } = pending.get_or_insert_with(|| {
             let path = self.path.clone();
             let task = spawn_blocking(move || read(&path));
-            Pending { task, until: Instant::now() + Self::LONGEST }
+            Pending { task, began: Instant::now() }
         });
-        let read = match timeout_at(*until, task).await {
+        let began = *began;
+        let read = match timeout_at(began + Self::LONGEST, task).await {
             Ok(read) => {
                 *pending = None;
                 let cut_off = |_| Err(CallCredentialsError::transient("reading was cut off"));
@@ -173,17 +192,12 @@ impl TokenFile {
             }
             Err(_) => Err(self.hangs()),
         };
-        let value = match (read, self.last.load_full()) {
-            (Ok(value), _) => value,
-            (Err(error), Some(last)) => {
-                tracing::warn!(error = chain(&error), "keeping the last token of the file");
-                // Asked again after the same time, not by every call.
-                last.value.clone()
-            }
-            (Err(error), None) => return Err(error),
-        };
-        self.last.store(Some(Arc::new(Reading { at: Instant::now(), value: value.clone() })));
-        Ok(value)
+        (read, began)
+    }
+
+    fn know(&self, value: HeaderValue, at: Instant) -> HeaderValue {
+        self.last.store(Some(Arc::new(Reading { at, value: value.clone() })));
+        value
     }
 
     fn hangs(&self) -> CallCredentialsError {
@@ -224,4 +238,75 @@ fn header(token: &[u8]) -> Result<HeaderValue, CallCredentialsError> {
         return Ok(value);
     };
     Err(CallCredentialsError::permanent(problem))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use countersign_testkit::wait::until;
+    use futures_util::FutureExt;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::fifo::Fifo;
+
+    fn token_file(path: &Path) -> Arc<TokenFile> {
+        match BearerToken::from_file(path).source {
+            Source::File(file) => file,
+            Source::Fixed(_) => panic!("it is a file"),
+        }
+    }
+
+    /// What is given to a call that waits for a reading that hangs.
+    async fn outwaited(file: &TokenFile) -> Read {
+        tokio::join!(file.token(), advance(TokenFile::LONGEST)).0
+    }
+
+    async fn came_back(file: &TokenFile) {
+        until("the reading comes back", || {
+            let pending = file.pending.try_lock().expect("nobody waits");
+            pending.as_ref().is_some_and(|pending| pending.task.is_finished())
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_back_too_late_for_whoever_waited_replaces_the_last_token() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("token");
+        std::fs::write(&path, "one").expect("written");
+        let file = token_file(&path);
+        assert_eq!(file.token().await.expect("a token"), "Bearer one");
+        let slow = Fifo::at(&path);
+        advance(BearerToken::REREAD_AFTER).await;
+        assert_eq!(outwaited(&file).await.expect("the last one"), "Bearer one");
+        slow.feed("two").await;
+        came_back(&file).await;
+        advance(BearerToken::REREAD_AFTER).await;
+        // Over a minute old, it is better than what was there before, and read again.
+        assert_eq!(outwaited(&file).await.expect("the last one"), "Bearer two");
+        slow.feed("no token").await;
+        came_back(&file).await;
+        advance(BearerToken::REREAD_AFTER).await;
+        assert_eq!(outwaited(&file).await.expect("the last one"), "Bearer two");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_reading_that_nobody_waited_for_serves_a_minute_from_its_beginning() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("token");
+        let slow = Fifo::at(&path);
+        let file = token_file(&path);
+        outwaited(&file).await.expect_err("there is no token");
+        slow.feed("one").await;
+        came_back(&file).await;
+        let first = file.token().now_or_never().expect("at once");
+        assert_eq!(first.expect("a token"), "Bearer one");
+        let instant = Duration::from_millis(1);
+        advance(BearerToken::REREAD_AFTER - TokenFile::LONGEST - instant).await;
+        assert!(file.fresh().is_some());
+        advance(instant).await;
+        assert!(file.fresh().is_none(), "its minute is over");
+        assert!(file.token().now_or_never().is_none(), "it is read again");
+        assert_eq!(outwaited(&file).await.expect("the last one"), "Bearer one");
+    }
 }

@@ -152,10 +152,11 @@ impl fmt::Debug for ServerCredentials {
 pub struct ServerLimits {
     /// Connections open at the same time, those still shaking hands included. Default: 10,000.
     ///
-    /// Above it a new one makes another leave: the oldest on which a [`Gate`](crate::Gate) never
-    /// let a call through, or else the oldest on which it let through nobody but callers without
-    /// proof, as on public methods. Where there is neither, and where no gate ever told one from
-    /// the other, the new one is closed at once.
+    /// Above it a new one makes another leave: the oldest on which a [`Gate`](crate::Gate) or a
+    /// [`PeerInfoLayer`](crate::PeerInfoLayer) never let a call through, or else the oldest on
+    /// which they let through nobody but callers without proof, as on public methods; to the
+    /// layer, a verified client certificate is the only proof. Where there is neither, and where
+    /// nothing ever told one from the other, the new one is closed at once.
     pub max_connections: usize,
     /// The same per address. Default: no limit, since a load balancer is one address.
     pub max_connections_per_address: Option<usize>,

@@ -9,7 +9,7 @@ use countersign::credentials::oauth::{
     ClientAuthentication, ClientCredentials, JwtBearer, PemSigner, RefreshToken, RefreshTokenFile,
     RefreshTokenStore, StoredToken, TokenEndpoint,
 };
-use countersign::credentials::{CachedToken, TokenError};
+use countersign::credentials::{CachedToken, TokenError, TokenRequest, TokenSource};
 use countersign::fetch::{FetchError, FetchLimits, HttpClient};
 use countersign::{Secret, async_trait};
 use tokio::sync::Semaphore;
@@ -333,6 +333,65 @@ async fn a_refresh_token_that_is_on_its_way_is_stored_though_nobody_wants_it_any
         }
         assert_eq!(store.events(), ["stored r2"], "{name}");
     }
+}
+
+/// A store that fails the first time, and the second time only stores when it may.
+#[derive(Clone, Debug)]
+struct HeldUp {
+    store: Store,
+    may_store: Arc<Semaphore>,
+}
+
+impl HeldUp {
+    fn note(&self, event: &str) -> usize {
+        let mut events = self.store.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.push(event.to_owned());
+        events.iter().filter(|other| *other == event).count()
+    }
+}
+
+#[async_trait]
+impl RefreshTokenStore for HeldUp {
+    async fn open(&self) -> Result<Box<dyn StoredToken>, TokenError> {
+        self.note("open");
+        Ok(Box::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl StoredToken for HeldUp {
+    fn token(&self) -> Secret<String> {
+        Open(self.store.clone()).token()
+    }
+
+    async fn replace(&mut self, token: Secret<String>) -> Result<(), TokenError> {
+        if self.note("replace") == 1 {
+            return Err(TokenError::transient("the disk is full"));
+        }
+        self.may_store.acquire().await.expect("never closed").forget();
+        Open(self.store.clone()).replace(token).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_late_is_stored_to_the_end_before_anybody_opens_the_store_again() {
+    let http = Http::new([rotated("a1", "r2"), good("a2"), good("a3")]);
+    let store = HeldUp { store: Store::new("r1"), may_store: Arc::new(Semaphore::new(0)) };
+    let source = RefreshToken::new(endpoint(&http), store.clone());
+    let any = TokenRequest::any();
+    source.fetch(&any).await.expect_err("r2 cannot be stored");
+    tokio::time::timeout(seconds(1), source.fetch(&any)).await.expect_err("it is being stored");
+    let third = tokio::spawn(async move { source.fetch(&any).await.map(drop) });
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.store.events(), ["open", "replace", "open", "replace"], "one at a time");
+    assert_eq!(http.count(), 1, "nothing is asked before it is stored");
+    store.may_store.add_permits(1);
+    third.await.expect("no panic").expect("a token");
+    let events = store.store.events();
+    assert_eq!(events, ["open", "replace", "open", "replace", "stored r2", "open"]);
+    assert_eq!((http.count(), http.last_form()["refresh_token"].as_str()), (3, "r2"));
 }
 
 // --- the JWT bearer grant ------------------------------------------------------------------------

@@ -169,8 +169,9 @@ impl Slot {
                 }
                 None => {
                     count(&core.counters.refreshed);
-                    if control.failure.is_some() && core.warnings.allow().is_some() {
-                        tracing::info!(source = core.name, "tokens are to be had again");
+                    let ended = control.failure.is_some();
+                    if let Some(withheld) = ended.then(|| core.warnings.allow()).flatten() {
+                        tracing::info!(source = core.name, withheld, "tokens are to be had again");
                     }
                     tracing::debug!(source = core.name, token = %held.name(), "a new token");
                     control.arrived();
@@ -276,8 +277,10 @@ impl Slot {
         control.last_try_made = false;
         held.set_standing(Standing::Rejected);
         count(&core.counters.rejected);
-        if core.warnings.allow().is_some() {
-            tracing::info!(source = core.name, token = %held.name(), "a server rejected the token");
+        if let Some(withheld) = core.warnings.allow() {
+            tracing::info!(
+                source = core.name, token = %held.name(), withheld, "a server rejected the token"
+            );
         }
         true
     }

@@ -691,6 +691,35 @@ async fn final_reasons_replace_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_log_was_not_told_is_counted_in_the_next_line() {
+    let logs = countersign_testkit::logs::Logs::collect();
+    let script = Script { scope: TokenScope::Host, ..Script::new([]) };
+    let stage = Stage::of(script);
+    let reject = async |host: &str| {
+        let token = call(&stage.credentials, host).await.expect("a token");
+        let mut metadata = CallMetadata::default();
+        metadata.insert("authorization", &format!("Bearer {token}")).expect("valid");
+        let (call, answer) = (details(host).0, HeaderMap::new());
+        stage.credentials.rejected(&Rejection::new(&call, &metadata, None, &answer))
+    };
+    for number in 0..13 {
+        assert!(reject(&format!("h{number}.example")).await);
+    }
+    let told = || logs.lines_with("a server rejected the token");
+    assert_eq!(told().len(), 10, "{}", logs.text());
+    advance(seconds(1)).await;
+    reject("last.example").await;
+    assert!(told()[10].contains("withheld=3"), "{}", logs.text());
+    // Of this failure the log has nothing, and says so where it ends.
+    stage.script.next(down());
+    call(&stage.credentials, "down.example").await.expect_err("down");
+    advance(seconds(2)).await;
+    call(&stage.credentials, "down.example").await.expect("up");
+    let again = logs.lines_with("tokens are to be had again");
+    assert!(again.len() == 1 && again[0].contains("withheld=1"), "{}", logs.text());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rejected_token_is_better_than_none() {
     let stage = Stage::new([Ok(token("only", HOUR)), down()]);
     stage.call().await.expect("a token");

@@ -55,9 +55,10 @@ impl RefreshToken {
         self
     }
 
-    /// One request and what has to follow it.
+    /// One request, what has to precede it and what has to follow it.
     async fn refresh(self, mut turn: Turn) -> Result<FetchedToken, TokenError> {
         const MOST: Duration = Duration::from_secs(30);
+        turn.save().await?;
         let current = turn.store.token();
         let form = self
             .parameters
@@ -95,10 +96,10 @@ impl Turn {
 impl TokenSource for RefreshToken {
     async fn fetch(&self, _request: &TokenRequest) -> Result<FetchedToken, TokenError> {
         let unsaved = Arc::clone(&self.unsaved).lock_owned().await;
-        let mut turn = Turn { store: self.store.open().await?, unsaved };
-        turn.save().await?;
+        let turn = Turn { store: self.store.open().await?, unsaved };
         // In a task that nobody aborts: once the request has left, the token that is stored may
-        // be void, and the only good one is in the answer.
+        // be void, and the only good one is in the answer. And what is being stored is stored to
+        // its end before the store is let go.
         let refreshing = tokio::spawn(self.clone().refresh(turn));
         let cut_off = |_| Err(TokenError::transient("the refresh was cut off"));
         refreshing.await.unwrap_or_else(cut_off)

@@ -144,11 +144,17 @@ impl Target {
 /// What may be shown of a text that should be a target: neither user information nor a query,
 /// which targets do not have and where others keep passwords.
 pub(super) fn shown(text: &str) -> String {
-    let text = text.split(['?', '#']).next().unwrap_or_default();
-    match (text.rsplit_once('@'), text.split_once("://")) {
-        (Some((_, rest)), Some((scheme, _))) => format!("{scheme}://…@{rest}"),
-        (Some((_, rest)), None) => format!("…@{rest}"),
-        (None, _) => text.to_owned(),
+    let is_in_schemes = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let scheme = match text.split_once("://") {
+        Some((scheme, _)) if scheme.chars().all(is_in_schemes) => format!("{scheme}://"),
+        _ => String::new(),
+    };
+    let (text, query) = text.split_at(text.find(['?', '#']).unwrap_or(text.len()));
+    match text.rsplit_once('@') {
+        // What was taken for a query may be the rest of a password, and the other way round.
+        _ if query.contains('@') => format!("{scheme}…"),
+        Some((_, rest)) => format!("{scheme}…@{rest}"),
+        None => text.to_owned(),
     }
 }
 
@@ -231,6 +237,37 @@ mod tests {
         ] {
             let error = Target::parse(text, &tls()).expect_err(text);
             assert_eq!(error.kind(), ConnectErrorKind::InvalidTarget, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_part_of_a_password_is_shown_whatever_is_in_it() {
+        for (text, is_shown) in [
+            ("https://caller:hunter2@host/x", "https://…@host/x"),
+            ("https://caller:hun@ter2@host/x", "https://…@host/x"),
+            ("https://caller:hun/ter2@host/x", "https://…@host/x"),
+            ("caller:hunter2@host/x", "…@host/x"),
+            ("https://host/x?hunter2#caller", "https://host/x"),
+            // An `@` behind the others belongs to a password or to a query, and who knows which.
+            ("https://caller:hun#ter2@host", "https://…"),
+            ("https://caller:hun?ter2@host", "https://…"),
+            ("https://caller:hun@ter2?@host", "https://…"),
+            ("https://host/x?caller@hunter2", "https://…"),
+            ("caller:hun#ter2@host", "…"),
+            ("caller:hun://ter2@host/x", "…@host/x"),
+            ("caller:hun://ter?2@host/x", "…"),
+        ] {
+            let error = Target::parse(text, &tls()).expect_err(text);
+            let words = format!("{error} {error:?}");
+            assert!(words.contains(is_shown), "{text}: {words}");
+            let builder = super::super::Channel::builder(
+                text,
+                crate::credentials::ChannelCredentials::insecure(),
+            );
+            let all = format!("{words} {builder:?}");
+            for part in ["caller", "hun", "ter2"] {
+                assert!(!all.contains(part), "{text}: {all}");
+            }
         }
     }
 
