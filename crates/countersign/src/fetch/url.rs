@@ -21,10 +21,8 @@ impl Url {
     /// Reads it. Touches no network: whether `localhost` is this machine shows in
     /// [`may_dial`](Self::may_dial).
     pub(crate) fn parse(text: &str) -> Result<Self, FetchError> {
-        match text.parse::<Uri>() {
-            Ok(uri) => Self::try_from(&uri),
-            Err(_) => Err(FetchError::Url { url: shown(text) }),
-        }
+        let url = text.parse::<Uri>().ok().and_then(|uri| Self::try_from(&uri).ok());
+        url.ok_or_else(|| FetchError::Url { url: shown_as_refused(text) })
     }
 
     pub(crate) fn uri(&self) -> &Uri {
@@ -116,6 +114,19 @@ fn shown(text: &str) -> String {
     whole.chars().take(256).collect()
 }
 
+/// The same of a text that is none. Of an `@` behind a `/`, `?` or `#` nobody can tell whether a
+/// password goes before it.
+fn shown_as_refused(text: &str) -> String {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let after_authority = rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]);
+    let is_in_schemes = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    match after_authority.contains('@') {
+        false => shown(text),
+        true if scheme.is_empty() || !scheme.chars().all(is_in_schemes) => "…".to_owned(),
+        true => format!("{scheme}://…"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +197,12 @@ mod tests {
             let error = Url::parse(url).expect_err("not to be asked");
             assert!(error.to_string().contains("id.example"), "{error}");
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        }
+        for mark in ['/', '?', '#'] {
+            let url = format!("https://me:hun{mark}ter2@id.example/keys");
+            let error = Url::parse(&url).expect_err("not to be asked");
+            assert!(error.to_string().contains("https://…"), "{error}");
+            assert!(!format!("{error} {error:?}").contains("hun"), "{error}");
         }
         let url = Url::parse("https://id.example/keys?key=hunter2").expect("a URL");
         assert_eq!(url.to_string(), "https://id.example/keys");
