@@ -35,6 +35,7 @@ pub(crate) struct Scripted {
     script: Mutex<Script>,
     repeatable: bool,
     waits: bool,
+    takes: Duration,
     readiness: Mutex<Readiness>,
 }
 
@@ -46,6 +47,7 @@ impl Scripted {
             script: Mutex::new(script),
             repeatable: true,
             waits: false,
+            takes: Duration::ZERO,
             readiness: Mutex::new(Readiness::Ready),
         }
     }
@@ -58,6 +60,12 @@ impl Scripted {
     /// Never decides at once.
     pub(crate) fn waiting(mut self) -> Self {
         self.waits = true;
+        self
+    }
+
+    /// Never decides at once: its answer is known when it is asked, and told so much later.
+    pub(crate) fn taking(mut self, takes: Duration) -> Self {
+        (self.waits, self.takes) = (true, takes);
         self
     }
 
@@ -120,6 +128,11 @@ impl Authenticator for Scripted {
     }
 
     async fn authenticate(&self, evidence: &Evidence<'_>) -> Outcome {
+        if !self.takes.is_zero() {
+            let outcome = self.judge(evidence);
+            tokio::time::sleep(self.takes).await;
+            return outcome;
+        }
         for _ in 0..3 {
             tokio::task::yield_now().await;
         }

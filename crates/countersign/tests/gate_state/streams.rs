@@ -399,6 +399,53 @@ async fn a_look_that_one_direction_does_not_go_on_with_is_taken_over_by_the_othe
     }
 }
 
+/// Both directions look where one takes longer than the time between two looks, and both find out
+/// that nobody can tell: that is one doubt.
+#[tokio::test(start_paused = true)]
+async fn what_both_directions_doubt_at_once_is_doubted_once() {
+    let authenticator = Scripted::new(leased(true)).taking(Duration::from_secs(5)).shared();
+    let gate = builder(&authenticator).recheck_streams_every(Duration::from_secs(1));
+    let gate = gate.clock(RuntimeClock::new()).build().expect("a gate");
+    let (mut response, mut request, _frames) = open(&gate, &Handler::default()).await;
+    let unknown = Some(Reason::VerifierUnavailable);
+    authenticator.now_says(Script { refuses: unknown, ..leased(true) });
+    authenticator.generation.advance();
+    let began = tokio::time::Instant::now();
+    let (status, asked) = tokio::join!(status_of(&mut response), request.frame());
+    assert_eq!(reason_of(&status), "VERIFIER_UNAVAILABLE");
+    asked.expect("an error").expect_err("and no message");
+    let lasted = began.elapsed().as_secs();
+    assert!((60..75).contains(&lasted), "eleven looks of 5 s, a second apart: {lasted}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_look_found_before_the_last_one_changes_nothing() {
+    for (parked, last) in [(300, 600), (600, 300)] {
+        let expiring = |end| Script { expires: Some(after(end)), ..leased(true) };
+        let takes = Duration::from_secs(5);
+        let authenticator = Scripted::new(expiring(300)).taking(takes).shared();
+        let gate = builder(&authenticator).clock(RuntimeClock::new()).build().expect("a gate");
+        let began = tokio::time::Instant::now();
+        let (mut response, mut request, _frames) = open(&gate, &Handler::default()).await;
+        authenticator.now_says(expiring(parked));
+        authenticator.generation.advance();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut asks = || Pin::new(&mut request).poll_frame(&mut cx).is_pending();
+        assert!(asks(), "the time until a look counts from the first wait");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert!(asks(), "the look has begun, and nobody goes on with it");
+        assert_eq!(authenticator.asked(), 2);
+        authenticator.now_says(expiring(last));
+        let minute = Duration::from_secs(60);
+        tokio::time::timeout(minute, response.frame()).await.expect_err("goes on");
+        assert_eq!(authenticator.asked(), 3, "the other direction has looked");
+        assert!(asks(), "the first look has come to its end");
+        assert_eq!(reason_of(&status_of(&mut response).await), "TOKEN_EXPIRED");
+        let lasted = began.elapsed().as_secs();
+        assert!((last..last + 2).contains(&lasted), "{parked}, {last}: {lasted}");
+    }
+}
+
 #[tokio::test]
 async fn over_a_socket_the_caller_sees_the_end_of_its_credential_in_the_trailers() {
     let clock = ManualClock::new(START);

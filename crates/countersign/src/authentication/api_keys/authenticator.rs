@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::builder::ApiKeysBuilder;
@@ -143,24 +143,47 @@ impl ApiKeys {
     /// Asks the store in a task of its own, which has the turn: many a store works on whoever has
     /// left, and to hang up again and again must not ask it for more. Nor does it help against
     /// being counted: an unknown ID is a failure of its source here, and nowhere else.
-    async fn ask(
-        &self,
-        id: KeyId,
-        source: Option<Source>,
-        turn: OwnedSemaphorePermit,
-    ) -> Result<Found, AuthenticationError> {
+    ///
+    /// The task waits for its turn too. A caller may be one that nobody polls any more, and a turn
+    /// that is given to it would be nobody's.
+    async fn ask(&self, id: KeyId, source: Option<Source>) -> Result<Asked, AuthenticationError> {
         let (shared, ended) = (Arc::clone(&self.shared), self.ended.clone());
+        // Whoever finds one has asked, and may hang up.
+        let turn = Arc::clone(&shared.lookups).try_acquire_owned().ok();
+        let left = self.ended.child_token();
+        let _stays = left.clone().drop_guard();
         let asked = tokio::spawn(async move {
-            let _turn = turn;
-            let found = tokio::time::timeout(shared.lookup_timeout, shared.look_up(id));
-            let found = ended.run_until_cancelled(found).await;
-            if let Some(Ok(Ok((Answer::Unknown, _)))) = &found {
+            let limit = shared.lookup_timeout;
+            let _turn = match turn {
+                Some(turn) => turn,
+                None => {
+                    let turn = Arc::clone(&shared.lookups).acquire_owned();
+                    let turn = tokio::time::timeout(limit, turn);
+                    let turn = match left.run_until_cancelled(turn).await? {
+                        Ok(turn) => turn.expect("never closed"),
+                        Err(late) => return Some(Err(late)),
+                    };
+                    if left.is_cancelled() {
+                        return None;
+                    }
+                    // Somebody else may have asked while this waited, or failed too often.
+                    match shared.recall(source, &id) {
+                        Ok(None) => turn,
+                        Ok(Some(found)) => return Some(Ok(Ok(Asked { found, counted: false }))),
+                        Err(error) => return Some(Ok(Err(error))),
+                    }
+                }
+            };
+            let found = tokio::time::timeout(limit, shared.look_up(id));
+            let found = ended.run_until_cancelled(found).await?;
+            let counted = matches!(&found, Ok(Ok((Answer::Unknown, _))));
+            if counted {
                 shared.throttle.failed(source, &id, shared.clock.now());
             }
-            found
+            Some(found.map(|found| Ok(Asked { found: found?, counted })))
         });
         match asked.await {
-            Ok(Some(Ok(found))) => found,
+            Ok(Some(Ok(asked))) => asked,
             Ok(Some(Err(_))) => Err(self.shared.too_late()),
             // A store that panicked, or the end of the runtime or of this.
             Ok(None) | Err(_) => {
@@ -169,6 +192,13 @@ impl ApiKeys {
             }
         }
     }
+}
+
+/// What [`ApiKeys::ask`] found out.
+struct Asked {
+    found: Found,
+    /// Whether an unknown ID was counted as a failure of its source.
+    counted: bool,
 }
 
 /// What the store said, and the generation within which it may be leased; `None` when changes came
@@ -214,6 +244,19 @@ impl Shared {
         self.counters.throttled.count();
         let detail = format!("too many failures from here, or with the key {id}");
         Err(AuthenticationError::new(Reason::RateLimited, detail).with_retry_after(wait))
+    }
+
+    /// What is known without asking the store, of a source that need not wait.
+    fn recall(
+        &self,
+        source: Option<Source>,
+        id: &KeyId,
+    ) -> Result<Option<Found>, AuthenticationError> {
+        let now = self.clock.now();
+        self.hold_up(source, id, now)?;
+        // Before the record is read: a change in between then ends the lease.
+        let seen = self.records.generation().now();
+        Ok(self.records.get(id, now).map(|answer| (answer, Some(seen))))
     }
 
     fn too_late(&self) -> AuthenticationError {
@@ -418,14 +461,12 @@ impl Authenticator for ApiKeys {
             Ok(None) => return Some(Ok(None)),
             Err(error) => return Some(Err(error)),
         };
-        let (now, source) = (shared.clock.now(), Source::of(evidence.peer().address()));
-        if let Err(error) = shared.hold_up(source, &key.id, now) {
-            return Some(Err(error));
-        }
-        // Before the record is read: a change in between then ends the lease.
-        let seen = shared.records.generation().now();
-        let answer = shared.records.get(&key.id, now)?;
-        Some(shared.decide(&key, &answer, evidence, (source, false), Some(seen)))
+        let source = Source::of(evidence.peer().address());
+        let (answer, seen) = match shared.recall(source, &key.id) {
+            Ok(found) => found?,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(shared.decide(&key, &answer, evidence, (source, false), seen))
     }
 
     async fn authenticate(&self, evidence: &Evidence<'_>) -> Outcome {
@@ -435,20 +476,9 @@ impl Authenticator for ApiKeys {
         let shared = &self.shared;
         let Some(key) = shared.presented(evidence)? else { return Ok(None) };
         let source = Source::of(evidence.peer().address());
-        let look_up = async {
-            let turn = Arc::clone(&shared.lookups).acquire_owned().await.expect("never closed");
-            // Somebody else may have asked while this waited, or failed too often.
-            match self.authenticate_now(evidence) {
-                Some(outcome) => Err(outcome),
-                None => Ok(self.ask(key.id, source, turn).await),
-            }
-        };
-        let (answer, seen) = match tokio::time::timeout(shared.lookup_timeout, look_up).await {
-            Ok(Ok(answer)) => answer?,
-            Ok(Err(outcome)) => return outcome,
-            Err(_) => return Err(shared.too_late()),
-        };
-        let counted = matches!(answer, Answer::Unknown);
+        let asked = tokio::time::timeout(shared.lookup_timeout, self.ask(key.id, source)).await;
+        let Asked { found: (answer, seen), counted } =
+            asked.unwrap_or_else(|_| Err(shared.too_late()))?;
         shared.decide(&key, &answer, evidence, (source, counted), seen)
     }
 }

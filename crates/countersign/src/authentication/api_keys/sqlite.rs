@@ -42,11 +42,23 @@ impl SqliteKeys {
     /// Opens a database, and makes one where there is none, with mode 0600. Blocks on the file
     /// system.
     ///
+    /// In a file, always. What SQLite takes for something else than the path of one is refused: the
+    /// empty path and `:memory:`, which are a database of each connection's own, and what begins
+    /// with `file:`, which may be. [`MemoryKeys`](super::MemoryKeys) keeps keys in memory.
+    ///
     /// # Errors
     ///
-    /// It cannot be made or opened, is no such database, or is of a later form than this.
+    /// It is no file's path, cannot be made or opened, is no such database, or is of a later form
+    /// than this.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, KeyStoreError> {
         let path = path.as_ref().to_owned();
+        let text = path.as_os_str().as_encoded_bytes();
+        if text.is_empty() || text == b":memory:" || text.starts_with(b"file:") {
+            return Err(KeyStoreError::unavailable(format!(
+                "the key database `{}` is not the path of a file; `MemoryKeys` keeps keys in memory",
+                path.display()
+            )));
+        }
         // SQLite gives the files beside it the mode of this one.
         match disk::create(&path, &[]) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -414,6 +426,17 @@ mod tests {
 
     use super::super::record::tests::record;
     use super::*;
+
+    #[test]
+    fn what_is_no_file_is_refused_and_a_file_of_that_name_is_not() {
+        for path in ["", ":memory:", "file::memory:", "file:keys.db?mode=memory"] {
+            let error = SqliteKeys::open(path).expect_err("no file").to_string();
+            assert!(error.contains("`MemoryKeys` keeps keys in memory"), "{path:?}: {error}");
+            assert!(!Path::new(path).exists(), "{path:?}");
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        SqliteKeys::open(folder.path().join(":memory:")).expect("a file in a folder");
+    }
 
     /// A database in WAL mode is read while somebody writes, for as long as that takes.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

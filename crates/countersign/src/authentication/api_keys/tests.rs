@@ -474,7 +474,37 @@ async fn who_hangs_up_cannot_ask_the_store_for_more_at_once() {
     bench.store.hangs.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(bench.store.open.0.load(Ordering::SeqCst), 0);
+    let asked = bench.store.open.2.load(Ordering::SeqCst);
+    assert_eq!(asked, ApiKeys::MAX_LOOKUPS, "who left before its turn has none");
     assert_eq!(bench.present(issued.key().expose()).await, "ci");
+}
+
+/// A call's half that nobody polls any more is not there to take its turn, nor to pass it on.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_turn_and_is_not_polled_keeps_it_from_nobody() {
+    let bench = Bench::new();
+    let (waited_for, fresh) = (bench.issue(ci()).await, bench.issue(ci()).await);
+    bench.store.hangs.store(true, Ordering::SeqCst);
+    let (address, key) = (peer("192.0.2.1"), unknown_key());
+    let open = Evidence::new(&address, CallEvidence::ApiKey(&key));
+    let queued = Evidence::new(&address, CallEvidence::ApiKey(waited_for.key().expose()));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut parked = Vec::new();
+    for evidence in [&open, &queued] {
+        for _ in 0..ApiKeys::MAX_LOOKUPS {
+            let mut asked = bench.keys.authenticate(evidence);
+            assert!(asked.as_mut().poll(&mut cx).is_pending());
+            parked.push(asked);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(bench.store.open.2.load(Ordering::SeqCst), ApiKeys::MAX_LOOKUPS);
+    // What is open is over in its time, and the others have their turn.
+    bench.store.hangs.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(bench.present(fresh.key().expose()).await, "ci");
+    assert_eq!(told(parked.pop().expect("one who waited").await), "ci");
+    assert_eq!(told(parked.swap_remove(0).await), "VERIFIER_UNAVAILABLE", "one that hung");
 }
 
 #[tokio::test]

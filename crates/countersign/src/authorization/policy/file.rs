@@ -176,6 +176,8 @@ impl PolicyFile {
     /// The file cannot be read, or holds no policy. The last good one goes on to hold.
     pub fn reload(&self) -> Result<bool, Arc<PolicyError>> {
         let mut state = lock(&self.shared.state);
+        // What was seen before this is no longer what a next look finds unchanged.
+        state.unsettled = None;
         let read = read_file(&self.shared.path);
         self.take(&mut state, read)
     }
@@ -349,6 +351,42 @@ mod tests {
         let whole =
             format!("{allow}deny_rules:\n- name: no-purge\n  request: {{paths: ['*/Purge']}}\n");
         assert_eq!(followed("policy.yaml", &whole, allow), SETTLED);
+    }
+
+    /// A look finds a part, the whole is taken on demand, and the same part is found once more.
+    #[cfg(any(feature = "toml", feature = "yaml"))]
+    #[test]
+    fn a_part_that_was_seen_before_a_reload_is_a_part_again_after_it() {
+        let toml = (
+            "policy.toml",
+            "name = 'orders'\n[[allow_rules]]\nname = 'all'\n",
+            "[[deny_rules]]\nname = 'no-purge'\nrequest.paths = ['*/Purge']\n",
+        );
+        let yaml = (
+            "policy.yaml",
+            "name: orders\nallow_rules:\n- name: all\n",
+            "deny_rules:\n- name: no-purge\n  request: {paths: ['*/Purge']}\n",
+        );
+        for (name, part, rest) in [(cfg!(feature = "toml"), toml), (cfg!(feature = "yaml"), yaml)]
+            .into_iter()
+            .filter_map(|(is_known, one)| is_known.then_some(one))
+        {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join(name);
+            let write = |text: &str| std::fs::write(&path, text).expect("written");
+            write(&format!("{part}{rest}# of before\n"));
+            let file = PolicyFile::open(&path).expect("a policy");
+            let denies = || file.current().rules().any(|rule| rule.name == "no-purge");
+            write(part);
+            assert!(!file.look().expect("nothing yet"), "{name}");
+            write(&format!("{part}{rest}"));
+            assert!(file.reload().expect("the whole"), "{name}");
+            write(part);
+            assert!(!file.look().expect("nothing yet"), "{name}");
+            assert!(denies(), "{name}: a part holds at once");
+            assert!(file.look().expect("what stays"), "{name}");
+            assert!(!denies(), "{name}");
+        }
     }
 
     /// Only what stays is meant.

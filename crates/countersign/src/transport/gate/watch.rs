@@ -58,6 +58,8 @@ struct State {
     not_before: Option<Instant>,
     /// How often in a row nobody could tell.
     doubts: u32,
+    /// How many looks at the credential came to count.
+    concluded: u32,
     wakers: [Option<Waker>; 2],
 }
 
@@ -76,6 +78,12 @@ enum Half {
 
 type Check = Pin<Box<dyn Future<Output = Result<Arc<[Authenticated]>, Box<Refusal>>> + Send>>;
 
+/// A look at the credential, and how many had come to count when it began.
+struct Begun {
+    after: u32,
+    check: Check,
+}
+
 /// One half's view of a call that goes on.
 ///
 /// Small, since every call has room for two of them; what few calls need is behind a pointer.
@@ -83,7 +91,7 @@ pub(super) struct Watch {
     watched: Arc<Watched>,
     half: Half,
     timer: Option<Pin<Box<Sleep>>>,
-    check: Option<Box<Check>>,
+    check: Option<Box<Begun>>,
 }
 
 /// How a call that begins is to be watched.
@@ -146,14 +154,16 @@ impl Watch {
                 Look::Holds => false,
                 Look::Doubtful => self.check.is_none(),
             };
-            if begin && self.watched.claim() {
-                self.check = Some(Box::new(Box::pin(check(Arc::clone(&self.watched)))));
+            if begin && let Some(after) = self.watched.claim() {
+                let check = Box::pin(check(Arc::clone(&self.watched)));
+                self.check = Some(Box::new(Begun { after, check }));
             }
-            if let Some(check) = &mut self.check
-                && let Poll::Ready(verdict) = check.as_mut().as_mut().poll(cx)
+            if let Some(begun) = &mut self.check
+                && let Poll::Ready(verdict) = begun.check.as_mut().poll(cx)
             {
+                let after = begun.after;
                 self.check = None;
-                self.watched.conclude(verdict);
+                self.watched.conclude(after, verdict);
                 continue;
             }
             if !idle {
@@ -202,6 +212,7 @@ impl ToWatch {
             checking: None,
             not_before: None,
             doubts: 0,
+            concluded: 0,
             wakers: [None, None],
         };
         let watched = Arc::new(Watched {
@@ -296,24 +307,29 @@ impl Watched {
     }
 
     /// Whether it is the caller's turn to look at the credential again: nobody does, or the other
-    /// half has not come to an end with it in the time in which there is a look.
-    fn claim(&self) -> bool {
+    /// half has not come to an end with it in the time in which there is a look. If so, how many
+    /// looks have come to count.
+    fn claim(&self) -> Option<u32> {
         let now = Instant::now();
         let mut state = self.lock();
         let is_taken = state.checking.is_some_and(|since| now - since < self.gate.watching.every);
-        if !is_taken {
-            state.checking = Some(now);
+        if is_taken {
+            return None;
         }
-        !is_taken
+        state.checking = Some(now);
+        Some(state.concluded)
     }
 
-    fn conclude(&self, verdict: Result<Arc<[Authenticated]>, Box<Refusal>>) {
+    /// What a look found that began after so many had come to count. It does too if none has since:
+    /// two that go on at once are one doubt, and an older answer never takes the place of a newer.
+    fn conclude(&self, after: u32, verdict: Result<Arc<[Authenticated]>, Box<Refusal>>) {
         let mut state = self.lock();
-        if state.over.is_some() {
+        if state.over.is_some() || state.concluded != after {
             // The other half was faster.
             return;
         }
         state.checking = None;
+        state.concluded = state.concluded.wrapping_add(1);
         state.not_before = Some(Instant::now() + self.gate.watching.every);
         match verdict {
             Ok(callers) => {
