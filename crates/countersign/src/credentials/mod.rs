@@ -39,5 +39,6 @@ pub use sources::{FileToken, FixedToken};
 pub use watch::CertificateWatch;
 
 pub(crate) use api_key::API_KEY;
+pub(crate) use cache::unreached;
 pub(crate) use channel::{AnyChannelCredentials, ChannelSecurity};
 pub(crate) use server::ServerSecurity;

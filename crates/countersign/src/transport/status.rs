@@ -1,12 +1,12 @@
 //! Causes become statuses here and nowhere else.
 
-use std::error::Error;
 use std::sync::Arc;
 
 use tonic::{Code, Status};
 
 use super::channel::CallError;
-use crate::credentials::{CallCredentialsError, CallCredentialsErrorKind};
+use crate::causes::chain;
+use crate::credentials::{CallCredentialsError, CallCredentialsErrorKind, unreached};
 
 impl From<CallError> for Status {
     /// The status that the caller sees, with the error in its `source()`.
@@ -41,19 +41,14 @@ impl From<CallError> for Status {
     }
 }
 
-/// Why there are no call credentials, with the causes: who reads the status alone has to find out
-/// what to mend. A status that they were made from has said its words already.
+/// Why there are no call credentials, with the reason why somebody could not be reached: who reads
+/// the status alone has to find out what to mend. Other causes may have words of whoever was asked,
+/// a token among them, and statuses are passed on; those are in the source.
 fn story(cause: &CallCredentialsError) -> String {
-    let mut words = cause.to_string();
-    let mut source = cause.source();
-    while let Some(deeper) = source.filter(|source| !source.is::<Status>()) {
-        let more = deeper.to_string();
-        if !words.ends_with(&more) {
-            words = format!("{words}: {more}");
-        }
-        source = deeper.source();
+    match unreached(cause) {
+        Some(error) => format!("{cause}: {}", chain(error)),
+        None => cause.to_string(),
     }
-    words
 }
 
 fn with_source(code: Code, message: String, error: CallError) -> Status {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::credentials::CallCredentialsError;
+use crate::fetch::FetchError;
 
 /// Why a source has no token. Cloning is one atomic increment.
 ///
@@ -108,6 +109,23 @@ impl From<TokenError> for CallCredentialsError {
 #[derive(Debug)]
 struct Cause(TokenError);
 
+/// Why somebody could not be reached, if that is what an error comes of.
+pub(crate) fn unreached<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a FetchError> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let own = cause.downcast_ref::<Cause>().and_then(|it| it.0.inner.source.as_deref());
+        let cause: &(dyn Error + 'static) = match own {
+            Some(own) => own,
+            None => cause,
+        };
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
+        }
+        source = cause.source();
+    }
+    None
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.inner.source {
@@ -136,5 +154,20 @@ mod tests {
         assert!(of_the_call.is_transient());
         assert_eq!(chain(&of_the_call), "no answer: reset");
         assert!(!CallCredentialsError::from(TokenError::permanent("no")).is_transient());
+    }
+
+    #[test]
+    fn who_could_not_be_reached_is_found_and_no_other_cause_is() {
+        let unreachable =
+            || FetchError::Unreachable { host: "id.example".to_owned(), source: "reset".into() };
+        let of = |error: TokenError| CallCredentialsError::from(error);
+        let by_us = of(TokenError::transient("no answer").with_source(unreachable()));
+        assert_eq!(unreached(&by_us).expect("a cause").to_string(), "cannot reach id.example");
+        let by_others = CallCredentialsError::transient("away").with_source(unreachable());
+        assert!(unreached(&by_others).is_some());
+        // It may quote what an endpoint said.
+        let other = of(TokenError::transient("no answer").with_source("said: hunter2"));
+        assert!(unreached(&other).is_none());
+        assert!(unreached(&of(TokenError::permanent("no"))).is_none());
     }
 }

@@ -27,5 +27,6 @@ pub use warm::KeepWarm;
 pub use windows::RefreshWindows;
 
 pub(crate) use engine::TokenCache;
+pub(crate) use error::unreached;
 pub(crate) use held::jwt_expiry;
 pub(crate) use settings::Settings;
